@@ -1,0 +1,84 @@
+//! Every limit in one place, each with what happens when it is reached.
+
+/// Longest payload of one job, in bytes. Longer: refused as `payload-too-large`.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Longest result or error text kept of one attempt, in bytes. A longer result is refused, a
+/// longer error text is cut.
+pub const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Deepest nesting of a JSON payload. Deeper: refused as `payload-too-deep`.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Longest name of a queue, a kind, a worker, or a tag, in bytes. Longer: refused as `invalid`.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest idempotency or unique key, in bytes. Longer: refused as `invalid`.
+pub const KEY_BYTES_MAX: usize = 255;
+/// Most tags of one job.
+pub const TAGS_MAX: usize = 16;
+/// Most metadata entries of one job.
+pub const METADATA_MAX: usize = 32;
+/// Longest metadata value, in bytes.
+pub const METADATA_VALUE_BYTES_MAX: usize = 1024;
+/// Most commands in one commit. More: refused as `too-many`.
+pub const COMMANDS_PER_COMMIT_MAX: usize = 1_000;
+/// Most bytes of one commit, payloads included. More: refused as `too-large`.
+pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most jobs of one lease.
+pub const LEASE_JOBS_MAX: u32 = 1_000;
+/// Most queues named by one lease.
+pub const LEASE_QUEUES_MAX: usize = 64;
+/// Most kinds named by one lease.
+pub const LEASE_KINDS_MAX: usize = 1_024;
+/// Longest wait of a lease or a tail, in milliseconds. Longer waits are cut to it.
+pub const WAIT_MS_MAX: u32 = 60_000;
+/// Shortest lease, in milliseconds.
+pub const LEASE_MS_MIN: u32 = 100;
+/// Longest lease, in milliseconds (one hour). Work that takes longer sends heartbeats.
+pub const LEASE_MS_MAX: u32 = 3_600_000;
+/// A lease where none is asked for, in milliseconds.
+pub const LEASE_MS_DEFAULT: u32 = 30_000;
+/// Furthest a job can be delayed, in milliseconds (ten years of 366 days).
+pub const DELAY_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
+/// Attempts of a job where none are asked for.
+pub const ATTEMPTS_DEFAULT: u16 = 25;
+/// Most attempts of a job.
+pub const ATTEMPTS_MAX: u16 = 1_000;
+/// Time one attempt may take where none is asked for, in milliseconds (15 minutes).
+pub const ATTEMPT_TIMEOUT_MS_DEFAULT: u32 = 15 * 60_000;
+/// Longest time one attempt may take, in milliseconds (7 days).
+pub const ATTEMPT_TIMEOUT_MS_MAX: u32 = 7 * 24 * 3_600_000;
+/// Leases of one job that may lapse in a row before it is dead as `poison`.
+pub const CRASHES_MAX: u8 = 5;
+/// How long an idempotency key is remembered, in milliseconds (24 hours).
+pub const KEY_WINDOW_MS: u64 = 24 * 3_600_000;
+/// Most idempotency keys remembered at once. More: refused as `keys-full`, retryable.
+pub const KEYS_MAX: usize = 10_000_000;
+/// How long an applied settle is remembered, in milliseconds (ten minutes).
+pub const SETTLE_MEMORY_MS: u64 = 10 * 60_000;
+/// Most applied settles remembered. The oldest are forgotten first.
+pub const SETTLE_MEMORY_MAX: u64 = 10_000_000;
+/// How long a completed or cancelled job is kept, in milliseconds (24 hours).
+pub const COMPLETED_KEPT_MS: u64 = 24 * 3_600_000;
+/// Most completed and cancelled jobs kept. The oldest are forgotten first.
+pub const COMPLETED_KEPT_MAX: u32 = 100_000;
+/// How long a dead job is kept, in milliseconds (90 days).
+pub const DEAD_KEPT_MS: u64 = 90 * 24 * 3_600_000;
+/// Most dead jobs kept. The oldest are forgotten first.
+pub const DEAD_KEPT_MAX: u32 = 1_000_000;
+/// One step of priority in waiting time, in milliseconds: a job of priority p is served as if it
+/// had been ready p steps earlier.
+pub const PRIORITY_STEP_MS: u64 = 60_000;
+/// How long a payload that no worker can read is offered before it is dead, in milliseconds.
+pub const UNDECODABLE_GRACE_MS: u64 = 3_600_000;
+/// Most queues of one store.
+pub const QUEUES_MAX: usize = 10_000;
+/// Most (queue, kind, priority) lanes of one store.
+pub const LANES_MAX: usize = 100_000;
+/// Most leases held at once.
+pub const LEASES_MAX: usize = 1_000_000;
+/// Most jobs of one store, in every state together.
+pub const JOBS_MAX: usize = 200_000_000;
+/// Most jobs of one page of a listing.
+pub const PAGE_MAX: u32 = 1_000;
+/// Most entries one page of a listing examines before it answers with what it has.
+pub const PAGE_EXAMINED_MAX: u32 = 10_000;
+/// Largest token: below 2⁵³, so that it is exact as a JSON number.
+pub const TOKEN_MAX: u64 = (1 << 53) - 1;

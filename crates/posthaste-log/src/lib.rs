@@ -1,0 +1,65 @@
+//! The embedded store: one writer, one journal, one state machine.
+
+pub mod clock;
+pub mod disk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use posthaste_core::{Error, ErrorKind, Result};
+
+/// Where a store keeps itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// In memory: it ends with the process.
+    Memory,
+    /// In a directory, which is created if it isn't there.
+    Directory(PathBuf),
+}
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced to the disk. The default.
+    #[default]
+    Sync,
+    /// Written; synced within this many milliseconds. Survives kill -9, not a power cut.
+    Interval(u32),
+}
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it is.
+    pub location: Location,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// How long to wait for another process to let go of it, in milliseconds. Default 0.
+    pub lock_wait_ms: u64,
+    /// Bytes of a segment. Default 64 MiB; tests use 64 KiB.
+    pub segment_bytes: u32,
+    /// Bytes to leave free on the disk for settles and deletes before new work is refused.
+    pub reserve_bytes: u64,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where files go.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    /// The defaults, at `location`.
+    #[must_use]
+    pub fn new(location: Location) -> Self {
+        Self {
+            location,
+            durability: Durability::Sync,
+            lock_wait_ms: 0,
+            segment_bytes: 64 * 1024 * 1024,
+            reserve_bytes: 192 * 1024 * 1024,
+            clock: Arc::new(SystemClock::new()),
+            disk: Arc::new(RealDisk),
+        }
+    }
+}
