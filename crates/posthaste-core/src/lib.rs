@@ -11,6 +11,7 @@ pub mod error;
 pub mod ids;
 pub mod job;
 pub mod limits;
+pub mod machine;
 pub mod port;
 pub mod time;
 pub mod view;

@@ -1,0 +1,264 @@
+//! What is true from now on. The journal holds facts, not requests.
+//!
+//! A fact carries every value that was chosen when it was decided, so that next year's code reads
+//! this year's journal to the same state. It borrows its texts and copies nothing. An old fact's
+//! meaning never changes: a new meaning is a new fact.
+
+use crate::ids::{JobId, Token};
+use crate::job::{DeadReason, JobState, Priority, RetryRule, StateSet};
+use crate::time::WallMs;
+
+/// The number under which the index holds a job. Reused once the job is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u32);
+
+/// Where something is kept, in the terms of whoever keeps it. Opaque to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub u64);
+
+impl Place {
+    /// Nowhere.
+    pub const NONE: Self = Self(0);
+
+    /// Whether it is anywhere.
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// What the machine holds of a new job. The rest is kept at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary<'a> {
+    /// The job's id.
+    pub id: JobId,
+    /// Which queue it waits in.
+    pub queue: &'a str,
+    /// Which handler it is for.
+    pub kind: &'a str,
+    /// Its rank.
+    pub priority: Priority,
+    /// How it is tried.
+    pub retry: RetryRule,
+    /// Past this instant it is not started any more.
+    pub deadline: Option<WallMs>,
+    /// At most one such job at a time.
+    pub unique: Option<UniqueClaim>,
+    /// Whether the handler's result is kept.
+    pub keep_result: bool,
+}
+
+/// A hold on a unique key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UniqueClaim {
+    /// Digest of kind and key, or of kind and payload.
+    pub digest: [u8; 16],
+    /// Held until then at most.
+    pub until: Option<WallMs>,
+    /// Held in these states.
+    pub states: StateSet,
+}
+
+/// A digest of an idempotency key, and one of the body that it came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyDigest {
+    /// Of the key and its scope.
+    pub key: [u8; 12],
+    /// Of the body.
+    pub body: u32,
+}
+
+/// One thing that became true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact<'a> {
+    /// There is a new job.
+    Enqueued {
+        /// Under which number.
+        slot: Slot,
+        /// Its turn among the ready of its lane: lower is earlier.
+        order: u64,
+        /// When it was ready or will be.
+        ready: WallMs,
+        /// `Scheduled` or `Available`.
+        state: JobState,
+        /// Where its body is kept.
+        place: Place,
+        /// What it is.
+        job: Summary<'a>,
+    },
+    /// An idempotency key is taken.
+    KeyTaken {
+        /// Which.
+        digest: KeyDigest,
+        /// Where its answer is kept.
+        answer: Place,
+        /// Since when.
+        at: WallMs,
+    },
+    /// A job belongs to the holder of `token`.
+    Leased {
+        /// Which job.
+        slot: Slot,
+        /// Under which lease.
+        token: Token,
+        /// For how long, from when this fact is applied: a length, never an instant.
+        lease_ms: u32,
+        /// The worker lives in the process that holds the store.
+        local: bool,
+        /// Who.
+        worker: &'a str,
+    },
+    /// A job moved to another state of its life.
+    Changed {
+        /// Which job.
+        slot: Slot,
+        /// Why.
+        cause: Cause,
+        /// Where to.
+        to: To,
+        /// When.
+        at: WallMs,
+        /// Where its result, its error or its reason is kept; `Place::NONE` where there is none,
+        /// and then what was noted before stays.
+        note: Place,
+    },
+    /// A running job is being called off.
+    CancelAsked {
+        /// Which job.
+        slot: Slot,
+    },
+    /// A waiting or dead job was changed by a person.
+    Edited {
+        /// Which job.
+        slot: Slot,
+        /// Where its body is now.
+        place: Place,
+        /// Its rank now.
+        priority: Priority,
+    },
+    /// A job's body, or its note, was copied to another place. No effect where `from` is no longer it.
+    Copied {
+        /// Which job.
+        slot: Slot,
+        /// Where it was.
+        from: Place,
+        /// Where it is.
+        to: Place,
+    },
+    /// The answer of a taken key was copied to another place. No effect where `from` is no longer it.
+    AnswerCopied {
+        /// Which key.
+        digest: KeyDigest,
+        /// Where it was.
+        from: Place,
+        /// Where it is.
+        to: Place,
+    },
+    /// A job is forgotten.
+    Deleted {
+        /// Which job.
+        slot: Slot,
+    },
+    /// The jobs that ended first are forgotten.
+    Pruned {
+        /// Dead ones (true), or completed and cancelled ones.
+        dead: bool,
+        /// How many.
+        count: u32,
+    },
+    /// The idempotency keys taken first are forgotten.
+    KeysForgotten {
+        /// How many.
+        count: u32,
+    },
+    /// Applied settles up to this instant are forgotten.
+    SettlesForgotten {
+        /// Those applied before.
+        before: WallMs,
+    },
+    /// A queue has these settings.
+    QueueSet {
+        /// Which queue.
+        queue: &'a str,
+        /// All of its settings.
+        settings: QueueConfig,
+    },
+}
+
+/// Why a job changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its run-at came.
+    Due,
+    /// Its worker settled it.
+    Settled {
+        /// Under which lease.
+        token: Token,
+        /// A digest of the outcome, to know a repetition by. Never 0.
+        digest: u32,
+        /// Whether an attempt was spent.
+        spent: bool,
+    },
+    /// Its lease lapsed: its worker said nothing for too long, or its process ended.
+    Lapsed,
+    /// Its deadline passed.
+    Expired,
+    /// A person or a program called it off, ran it now, or brought it back with all its attempts.
+    Asked,
+    /// Its body can't be read from the disk.
+    Corrupt,
+}
+
+/// Where a job goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// Ready.
+    Available {
+        /// Its turn.
+        order: u64,
+        /// Since when, for its age.
+        ready: WallMs,
+        /// With all its attempts again.
+        afresh: bool,
+    },
+    /// Waits for its run-at.
+    Scheduled {
+        /// When.
+        run_at: WallMs,
+    },
+    /// Failed, and waits.
+    Retryable {
+        /// Until when.
+        run_at: WallMs,
+    },
+    /// Done.
+    Completed,
+    /// Given up on.
+    Dead(DeadReason),
+    /// Called off.
+    Cancelled,
+}
+
+/// All settings of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Hands out nothing.
+    pub paused: bool,
+    /// Most jobs running at once; 0 is no limit.
+    pub concurrency: u32,
+    /// Highest priority first, no aging.
+    pub strict: bool,
+    /// One step of priority in waiting time, in milliseconds.
+    pub priority_step_ms: u64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            paused: false,
+            concurrency: 0,
+            strict: false,
+            priority_step_ms: crate::limits::PRIORITY_STEP_MS,
+        }
+    }
+}
