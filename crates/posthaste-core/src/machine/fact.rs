@@ -159,13 +159,6 @@ pub enum Fact<'a> {
         /// Which job.
         slot: Slot,
     },
-    /// The jobs that ended first are forgotten.
-    Pruned {
-        /// Dead ones (true), or completed and cancelled ones.
-        dead: bool,
-        /// How many.
-        count: u32,
-    },
     /// The idempotency keys taken first are forgotten.
     KeysForgotten {
         /// How many.
