@@ -7,12 +7,14 @@
 
 pub mod backoff;
 pub mod command;
+pub mod duration;
 pub mod error;
 pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod machine;
 pub mod port;
+pub mod suggest;
 pub mod time;
 pub mod view;
 
