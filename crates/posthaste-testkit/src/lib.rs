@@ -1,1 +1,12 @@
-//! Placeholder for posthaste-testkit.
+//! What every store must do, and the means to see whether it does.
+//!
+//! - [`model`]: a second, naive job store, written from the promises and not from the machine.
+//! - [`block_on`]: runs one future without a runtime, for tests.
+//!
+//! Only tests depend on this crate. It refuses to know how any store works inside: whatever it
+//! checks, it checks through the port.
+
+pub mod model;
+mod run;
+
+pub use run::{block_on, poll_once};

@@ -1,0 +1,151 @@
+//! The claim: not which job is handed out, but which ones may be.
+
+use posthaste_core::error::{ErrorKind, Result};
+use posthaste_core::ids::{JobId, QueueName, Token};
+use posthaste_core::job::JobState;
+use posthaste_core::limits;
+use posthaste_core::port::{LeaseAsk, Leased};
+
+use super::{Lease, Model, Row, refusal};
+
+impl Model {
+    /// Whether such an ask is answered at all.
+    ///
+    /// # Errors
+    /// `Invalid`, where a number is out of its bounds.
+    pub fn check_ask(ask: &LeaseAsk) -> Result<()> {
+        let lengths = limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX;
+        if ask.max == 0 || ask.max > limits::LEASE_JOBS_MAX {
+            Err(refusal(ErrorKind::Invalid, "max is 1 to 1000"))
+        } else if !lengths.contains(&ask.lease_ms) {
+            Err(refusal(ErrorKind::Invalid, "a lease is 100ms to 1h long"))
+        } else if ask.queues.is_empty() {
+            Err(refusal(ErrorKind::Invalid, "no queue is named"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The jobs of which any may be handed out next to `ask`. Empty where there is none.
+    ///
+    /// Queues by weight are a matter of chance, so the next of any of them may come. Within a queue
+    /// it is the earliest virtual start (ready time − priority × step), or the highest priority
+    /// where the queue is strict; among equals any.
+    #[must_use]
+    pub fn lease_allowed(&self, ask: &LeaseAsk) -> Vec<JobId> {
+        let mut allowed = Vec::new();
+        for (queue, _) in &ask.queues {
+            allowed.extend(self.next_of(queue, ask));
+            if ask.strict && !allowed.is_empty() {
+                break;
+            }
+        }
+        allowed
+    }
+
+    fn next_of(&self, name: &QueueName, ask: &LeaseAsk) -> Vec<JobId> {
+        let Some(queue) = self.queues.iter().find(|queue| queue.name == *name) else {
+            return Vec::new();
+        };
+        let here = |row: &&Row| row.new.queue == *name;
+        let running = self.jobs.iter().filter(here);
+        let running = running.filter(|row| row.state == JobState::Running).count();
+        let full = queue.concurrency > 0 && running >= queue.concurrency as usize;
+        if queue.paused || full {
+            return Vec::new();
+        }
+        let ready: Vec<&Row> = self
+            .jobs
+            .iter()
+            .filter(here)
+            .filter(|row| row.state == JobState::Available)
+            .filter(|row| ask.kinds.is_empty() || ask.kinds.contains(&row.new.kind))
+            .collect();
+        let rank = |row: &Row| -> (i128, i128) {
+            let priority = i128::from(row.new.priority.get());
+            let since = i128::from(row.ready.0);
+            if queue.strict {
+                (-priority, since)
+            } else {
+                (since - priority * i128::from(queue.priority_step_ms), 0)
+            }
+        };
+        let first = ready.iter().map(|row| rank(row)).min();
+        ready
+            .into_iter()
+            .filter(|row| self.went_back || Some(rank(row)) == first)
+            .map(|row| row.new.id)
+            .collect()
+    }
+
+    /// Hands `id` out to `ask` under `token`, whoever chose them.
+    pub fn grant(&mut self, id: JobId, token: Token, ask: &LeaseAsk) {
+        let end = self.now.mono.plus(u64::from(ask.lease_ms));
+        self.token = self.token.max(token.0);
+        if let Ok(row) = self.row(id) {
+            row.state = JobState::Running;
+            row.token = Some(token);
+            row.progress = None;
+            row.lease = Some(Lease {
+                length_ms: ask.lease_ms,
+                end,
+                worker: ask.worker.clone(),
+                local: ask.local,
+            });
+        }
+    }
+
+    /// Gives a lease back that its asker never took: nothing happened.
+    pub fn hang_up(&mut self, id: JobId) {
+        if let Ok(row) = self.row(id) {
+            row.state = JobState::Available;
+            (row.lease, row.token) = (None, None);
+        }
+    }
+
+    /// Claims up to `ask.max` jobs, each time the first of those allowed.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad ask.
+    pub fn lease(&mut self, ask: &LeaseAsk) -> Result<Vec<Leased>> {
+        Self::check_ask(ask)?;
+        let mut granted = Vec::new();
+        while granted.len() < ask.max as usize {
+            let allowed = self.lease_allowed(ask);
+            let first = allowed.iter().min_by_key(|id| {
+                let row = self.jobs.iter().find(|row| row.new.id == **id);
+                row.map(|row| row.order)
+            });
+            let Some(id) = first.copied() else {
+                break;
+            };
+            let token = Token(self.token + 1);
+            self.grant(id, token, ask);
+            granted.extend(self.leased(id));
+        }
+        Ok(granted)
+    }
+
+    /// A held lease, as its asker is told of it.
+    #[must_use]
+    pub fn leased(&self, id: JobId) -> Option<Leased> {
+        let row = self.jobs.iter().find(|row| row.new.id == id)?;
+        let lease = row.lease.as_ref()?;
+        Some(Leased {
+            id,
+            token: row.token?,
+            kind: row.new.kind.clone(),
+            queue: row.new.queue.clone(),
+            payload: row.new.payload.clone(),
+            attempt: row.spent + 1,
+            max_attempts: row.new.retry.max_attempts,
+            priority: row.new.priority,
+            lease_ms: lease.length_ms,
+            timeout_ms: row.new.retry.timeout_ms,
+            deadline: row.new.deadline,
+            enqueued_at: row.enqueued_at,
+            tags: row.new.tags.clone(),
+            metadata: row.new.metadata.clone(),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! The model against itself: what the other rooms rest their tests on must stand.
+
+mod model;
