@@ -133,6 +133,17 @@ pub enum Ending {
     },
 }
 
+/// What is known of an idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyLookup {
+    /// Nobody used it within the window.
+    Free,
+    /// It was used with the same body; the answer is kept there.
+    Taken(Place),
+    /// It was used with another body.
+    Reused,
+}
+
 /// What became of one action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {

@@ -154,6 +154,18 @@ pub enum Fact<'a> {
         /// Where it is.
         to: Place,
     },
+    /// A job's unique key is no longer its own: it had let go of it, and another took it.
+    Unclaimed {
+        /// Which job.
+        slot: Slot,
+    },
+    /// A worker could not read a job's payload, for the first time.
+    Unreadable {
+        /// Which job.
+        slot: Slot,
+        /// When. The grace counts from here.
+        since: WallMs,
+    },
     /// A job is forgotten.
     Deleted {
         /// Which job.

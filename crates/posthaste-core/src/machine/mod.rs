@@ -7,5 +7,7 @@
 pub mod action;
 pub mod fact;
 
-pub use action::{Action, Answer, Claim, Ending, Grant, Moment, Refusal, Refused, RowView};
+pub use action::{
+    Action, Answer, Claim, Ending, Grant, KeyLookup, Moment, Refusal, Refused, RowView,
+};
 pub use fact::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, Summary, To, UniqueClaim};
