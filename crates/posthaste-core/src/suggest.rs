@@ -1,11 +1,11 @@
 //! "Did you mean": the known word nearest to one that isn't known.
 
 /// The word of `known` that `word` is probably a slip of, or none where none is near: at most a
-/// third of its letters, and at least one, may differ. Upper and lower case are the same.
+/// third of its letters, rounded up, may differ. Upper and lower case are the same.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
-    let allowed = (word.chars().count() / 3).max(1);
+    let allowed = word.chars().count().div_ceil(3);
     known
         .into_iter()
         .map(|candidate| (distance(&word, &candidate.to_ascii_lowercase()), candidate))

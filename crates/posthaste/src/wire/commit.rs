@@ -1,0 +1,440 @@
+//! The commit verb: mixed commands, all or none.
+
+use posthaste_core::{
+    Command as Core, Commit as CoreCommit, Committed as CoreCommitted, Error, ErrorKind, JobId,
+    QueueName, Reply as CoreReply, Result, command,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::job::{read_priority, read_state};
+use super::payload::{self, Written, present};
+use super::queue::ConfigureQueue;
+use super::{Enqueued, Heartbeat, Instant, NewJob, Settle};
+
+/// Commands to apply together: `POST /v1/commit`. The header `Idempotency-Key` covers the whole.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// What to do, at most 1000, in order.
+    pub commands: Vec<Command>,
+    /// With the header `Idempotency-Key`: 32 hexadecimal digits that stand for what is asked; the
+    /// same key with another digest is refused. Default: a digest of the body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// One thing to do: an object with one field, which says what.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Accept a job.
+    Enqueue(Box<NewJob>),
+    /// End an attempt. Its `commit` is empty here: the commit's other commands go with it.
+    Settle(Box<Settle>),
+    /// Say that an attempt goes on.
+    Heartbeat(Heartbeat),
+    /// Call a job off.
+    Cancel(JobRef),
+    /// Run a waiting job now; bring a dead or cancelled one back.
+    Retry(JobRef),
+    /// Forget a job that isn't running.
+    Delete(JobRef),
+    /// Change a waiting or dead job.
+    Edit(EditJob),
+    /// Set what is given of a queue's settings.
+    Configure(ConfigureQueue),
+}
+
+/// Which job: `{"id":"…"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobRef {
+    /// Its id.
+    pub id: String,
+}
+
+impl JobRef {
+    fn of(id: JobId) -> Self {
+        Self { id: id.to_string() }
+    }
+}
+
+/// What to change of a waiting or dead job: `PATCH /v1/jobs/{id}`. What is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// Another payload, as JSON.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub payload: Option<Box<RawValue>>,
+    /// Another payload, as bytes in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// What the bytes are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Another rank, 1 to 9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// Another start (waiting jobs only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Instant>,
+}
+
+/// An [`Edit`] in a commit, with the job's id.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditJob {
+    /// Which job.
+    pub id: String,
+    /// Another payload, as JSON.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub payload: Option<Box<RawValue>>,
+    /// Another payload, as bytes in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+    /// What the bytes are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Another rank, 1 to 9.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
+    /// Another start (waiting jobs only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Instant>,
+}
+
+impl Edit {
+    /// The port's edit.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field; an edit that changes nothing is refused too.
+    pub fn read(self) -> Result<command::Edit> {
+        let written = Written {
+            json: self.payload,
+            base64: self.payload_base64,
+            content_type: self.content_type,
+        };
+        let edit = command::Edit {
+            payload: written.read("payload")?,
+            priority: self.priority.map(read_priority).transpose()?,
+            run_at: self.run_at.map(|at| at.0),
+        };
+        if edit == command::Edit::default() {
+            return Err(Error::new(ErrorKind::Invalid, "the edit changes nothing")
+                .next("give a payload, a priority or a run_at"));
+        }
+        Ok(edit)
+    }
+}
+
+impl EditJob {
+    fn write(id: JobId, edit: &command::Edit) -> Self {
+        let payload = edit
+            .payload
+            .as_ref()
+            .map(payload::write)
+            .unwrap_or_default();
+        Self {
+            id: id.to_string(),
+            payload: payload.json,
+            payload_base64: payload.base64,
+            content_type: payload.content_type,
+            priority: edit.priority.map(|priority| priority.get()),
+            run_at: edit.run_at.map(Instant),
+        }
+    }
+}
+
+impl Commit {
+    /// The port's commands, `mint` giving the ids that are absent. The digest is left to the caller.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the command by its index and the field.
+    pub fn read(self, mint: &mut dyn FnMut() -> JobId) -> Result<Vec<Core>> {
+        self.commands
+            .into_iter()
+            .enumerate()
+            .map(|(index, command)| command.read(mint).map_err(|error| error.at_command(index)))
+            .collect()
+    }
+
+    /// How `commit` is written. Its key goes into the header `Idempotency-Key`.
+    ///
+    /// # Errors
+    /// `Unsupported` for a command that this version can't write.
+    pub fn write(commit: &CoreCommit) -> Result<Self> {
+        let digest = commit.key.as_ref().map(|key| {
+            key.digest
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        });
+        Ok(Self {
+            commands: commit
+                .commands
+                .iter()
+                .map(Command::write)
+                .collect::<Result<_>>()?,
+            digest,
+        })
+    }
+
+    /// The digest that the client gave.
+    ///
+    /// # Errors
+    /// `Invalid` where it isn't 32 hexadecimal digits.
+    pub fn read_digest(&self) -> Result<Option<[u8; 16]>> {
+        let Some(text) = &self.digest else {
+            return Ok(None);
+        };
+        let number = (text.len() == 32)
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten();
+        match number {
+            Some(number) => Ok(Some(number.to_be_bytes())),
+            None => Err(
+                Error::new(ErrorKind::Invalid, format!("digest {text:?} is not one"))
+                    .next("give 32 hexadecimal digits, or leave it out"),
+            ),
+        }
+    }
+}
+
+impl Command {
+    /// The port's command.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the field.
+    pub fn read(self, mint: &mut dyn FnMut() -> JobId) -> Result<Core> {
+        Ok(match self {
+            Self::Enqueue(job) => Core::Enqueue(Box::new(job.read(mint)?)),
+            Self::Settle(settle) => {
+                let mut commands = settle.read(mint)?;
+                match commands.pop() {
+                    Some(command) if commands.is_empty() => command,
+                    _ => return Err(nested()),
+                }
+            }
+            Self::Heartbeat(heartbeat) => heartbeat.read()?,
+            Self::Cancel(job) => Core::Cancel(job.id.parse()?),
+            Self::Retry(job) => Core::Retry(job.id.parse()?),
+            Self::Delete(job) => Core::Delete(job.id.parse()?),
+            Self::Edit(edit) => Core::Edit {
+                id: edit.id.parse()?,
+                edit: Edit {
+                    payload: edit.payload,
+                    payload_base64: edit.payload_base64,
+                    content_type: edit.content_type,
+                    priority: edit.priority,
+                    run_at: edit.run_at,
+                }
+                .read()?,
+            },
+            Self::Configure(configure) => Core::Configure {
+                queue: QueueName::new(&configure.queue)?,
+                settings: configure.settings(),
+            },
+        })
+    }
+
+    /// How `command` is written.
+    ///
+    /// # Errors
+    /// `Unsupported` for a command that this version can't write.
+    pub fn write(command: &Core) -> Result<Self> {
+        Ok(match command {
+            Core::Enqueue(job) => Self::Enqueue(Box::new(NewJob::write(job))),
+            Core::Settle { id, token, outcome } => {
+                Self::Settle(Box::new(Settle::write(*id, *token, outcome, Vec::new())))
+            }
+            Core::Heartbeat {
+                id,
+                token,
+                progress,
+            } => Self::Heartbeat(Heartbeat::write(*id, *token, progress.as_ref())),
+            Core::Cancel(id) => Self::Cancel(JobRef::of(*id)),
+            Core::Retry(id) => Self::Retry(JobRef::of(*id)),
+            Core::Delete(id) => Self::Delete(JobRef::of(*id)),
+            Core::Edit { id, edit } => Self::Edit(EditJob::write(*id, edit)),
+            Core::Configure { queue, settings } => {
+                Self::Configure(ConfigureQueue::write(queue, settings))
+            }
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this command can't be sent over HTTP",
+                )
+                .next("update the client"));
+            }
+        })
+    }
+}
+
+fn nested() -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        "a settle inside a commit has a commit of its own",
+    )
+    .next("put its commands beside it")
+}
+
+/// The answer to `POST /v1/commit`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// One for each command, in order.
+    pub replies: Vec<Reply>,
+    /// It had been applied before, under the same key; these are its answers then.
+    #[serde(default)]
+    pub repeated: bool,
+}
+
+/// What became of one command: an object with one field, which says what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// The job is there.
+    Enqueued(EnqueuedReply),
+    /// The attempt is settled.
+    Settled(SettledReply),
+    /// The lease goes on.
+    Extended(Extended),
+    /// The job was changed.
+    Changed(StateReply),
+    /// The job is forgotten.
+    Deleted(Nothing),
+    /// The queue's settings are in force.
+    Configured(Nothing),
+}
+
+/// The answer to an enqueue.
+pub type EnqueuedReply = Enqueued;
+
+/// The answer to a settle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettledReply {
+    /// The job's state now.
+    pub state: String,
+    /// It had been settled so before.
+    #[serde(default)]
+    pub repeated: bool,
+}
+
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extended {
+    /// The job is being called off: stop, and settle.
+    pub cancelled: bool,
+}
+
+/// The answer to cancel, retry and edit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateReply {
+    /// The job's state now.
+    pub state: String,
+}
+
+/// An answer that says no more than its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nothing {}
+
+impl Committed {
+    /// How `committed` is written.
+    ///
+    /// # Errors
+    /// `Unsupported` for a reply that this version can't write.
+    pub fn write(committed: &CoreCommitted) -> Result<Self> {
+        Ok(Self {
+            replies: committed
+                .replies
+                .iter()
+                .map(Reply::write)
+                .collect::<Result<_>>()?,
+            repeated: committed.repeated,
+        })
+    }
+
+    /// The port's answer.
+    ///
+    /// # Errors
+    /// `Invalid` for an id or a state that can't be one.
+    pub fn read(&self) -> Result<CoreCommitted> {
+        Ok(CoreCommitted {
+            replies: self
+                .replies
+                .iter()
+                .map(Reply::read)
+                .collect::<Result<_>>()?,
+            repeated: self.repeated,
+        })
+    }
+}
+
+impl Reply {
+    /// How `reply` is written.
+    ///
+    /// # Errors
+    /// `Unsupported` for a reply that this version can't write.
+    pub fn write(reply: &CoreReply) -> Result<Self> {
+        Ok(match reply {
+            CoreReply::Enqueued {
+                id,
+                state,
+                existing,
+            } => Self::Enqueued(Enqueued {
+                id: id.to_string(),
+                state: state.to_string(),
+                existing: *existing,
+            }),
+            CoreReply::Settled { state, repeated } => Self::Settled(SettledReply {
+                state: state.to_string(),
+                repeated: *repeated,
+            }),
+            CoreReply::Extended { cancelled } => Self::Extended(Extended {
+                cancelled: *cancelled,
+            }),
+            CoreReply::Changed { state } => Self::Changed(StateReply {
+                state: state.to_string(),
+            }),
+            CoreReply::Deleted => Self::Deleted(Nothing {}),
+            CoreReply::Configured => Self::Configured(Nothing {}),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "this reply can't be sent over HTTP",
+                )
+                .next("update the server"));
+            }
+        })
+    }
+
+    /// The port's reply.
+    ///
+    /// # Errors
+    /// `Invalid` for an id or a state that can't be one.
+    pub fn read(&self) -> Result<CoreReply> {
+        Ok(match self {
+            Self::Enqueued(enqueued) => enqueued.read()?,
+            Self::Settled(settled) => CoreReply::Settled {
+                state: read_state(&settled.state)?,
+                repeated: settled.repeated,
+            },
+            Self::Extended(extended) => CoreReply::Extended {
+                cancelled: extended.cancelled,
+            },
+            Self::Changed(changed) => CoreReply::Changed {
+                state: read_state(&changed.state)?,
+            },
+            Self::Deleted(_) => CoreReply::Deleted,
+            Self::Configured(_) => CoreReply::Configured,
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! The JSON shapes of the HTTP surface, shared by the server and by the `http:` store.
+//!
+//! Every shape converts from and to the types of the port. Requests refuse fields they don't
+//! know, by name; answers let them pass, so that an older client reads a newer server. JSON
+//! payloads pass through unparsed. What a field *means* is said at the port's own types; here
+//! stands how it is written:
+//!
+//! - durations are text: `"200ms"`, `"30s"`, `"1h30m"` ([`Span`]);
+//! - instants are RFC 3339 in UTC: `"2026-11-20T21:30:00Z"` ([`Instant`]);
+//! - ids are UUIDs, tokens are numbers below 2⁵³;
+//! - a JSON payload is the value itself under `payload`; any other is `payload_base64` beside
+//!   `content_type`;
+//! - what is absent has its default.
+//!
+//! This module refuses to decide anything about jobs, and does no I/O.
+
+mod commit;
+mod job;
+mod lease;
+mod names;
+mod parse;
+mod payload;
+mod problem;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod text;
+mod view;
+
+pub use commit::{
+    Command, Commit, Committed, Edit, EditJob, EnqueuedReply, Extended, JobRef, Nothing, Reply,
+    SettledReply, StateReply,
+};
+pub use job::{Backoff, Enqueued, EnqueuedJobs, NewJob, OnConflict, Unique};
+pub use lease::{
+    Heartbeat, HeartbeatResult, HeartbeatResults, LeaseAsk, LeasedJob, LeasedJobs, OutcomeWord,
+    QueueAsk, Settle, SettleResult, SettleResults, Status,
+};
+pub use names::Metadata;
+pub use parse::{check_depth, parse, parse_one_or_many};
+pub use problem::{Problem, status};
+pub use queue::{ConfigureQueue, Health, QueueSettings, QueueView, Queues, Totals};
+pub use text::{Instant, Span};
+pub use view::{JobPage, JobView, Sweep, Swept};
