@@ -1,11 +1,13 @@
 //! What every store must do, and the means to see whether it does.
 //!
+//! - [`conformance`]: the promises, one case each, to be run on every store.
 //! - [`model`]: a second, naive job store, written from the promises and not from the machine.
 //! - [`block_on`]: runs one future without a runtime, for tests.
 //!
 //! Only tests depend on this crate. It refuses to know how any store works inside: whatever it
 //! checks, it checks through the port.
 
+pub mod conformance;
 pub mod model;
 mod run;
 

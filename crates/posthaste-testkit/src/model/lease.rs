@@ -111,12 +111,7 @@ impl Model {
         Self::check_ask(ask)?;
         let mut granted = Vec::new();
         while granted.len() < ask.max as usize {
-            let allowed = self.lease_allowed(ask);
-            let first = allowed.iter().min_by_key(|id| {
-                let row = self.jobs.iter().find(|row| row.new.id == **id);
-                row.map(|row| row.order)
-            });
-            let Some(id) = first.copied() else {
+            let Some(id) = self.pick(ask) else {
                 break;
             };
             let token = Token(self.token + 1);
@@ -124,6 +119,25 @@ impl Model {
             granted.extend(self.leased(id));
         }
         Ok(granted)
+    }
+
+    /// One of those allowed: of a queue drawn by weight, the one that came first.
+    fn pick(&self, ask: &LeaseAsk) -> Option<JobId> {
+        let allowed = self.lease_allowed(ask);
+        let rows = || self.jobs.iter().filter(|row| allowed.contains(&row.new.id));
+        let has = |name: &QueueName| rows().any(|row| row.new.queue == *name);
+        let queues = || ask.queues.iter().filter(|(name, _)| has(name));
+        let weights: u64 = queues().map(|(_, weight)| u64::from(*weight)).sum();
+        let mut drawn = self.token.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        drawn %= weights.max(1);
+        for (name, weight) in queues() {
+            if drawn < u64::from(*weight) {
+                let here = rows().filter(|row| row.new.queue == *name);
+                return here.min_by_key(|row| row.order).map(|row| row.new.id);
+            }
+            drawn -= u64::from(*weight);
+        }
+        None
     }
 
     /// A held lease, as its asker is told of it.

@@ -1,0 +1,123 @@
+//! The list of cases, and the tests that are made of it.
+
+/// Hands the list of cases to a macro, after whatever else it is to have: those that may be run
+/// with a restart at every step, those that may not, and those that need a restart.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! with_conformance_cases {
+    ([$($then:tt)*] [$($more:tt)*]) => {
+        $($then)*! { [$($more)*] {
+            enqueue {
+                one many_together a_refusal_undoes_the_whole_commit a_refusal_undoes_a_settle
+                commits_are_independent a_later_command_sees_an_earlier_one
+                everything_comes_back payloads_have_a_limit numbers_have_bounds
+                an_id_is_taken_once
+            }
+            claim {
+                the_highest_priority_comes_first the_oldest_comes_first
+                a_waiting_job_rises_with_age a_strict_queue_does_not_age
+                the_step_of_aging_can_be_changed queues_in_strict_order queues_by_weight
+                only_known_kinds bad_asks concurrency_is_exact a_lapse_makes_room
+                a_paused_queue_hands_nothing_out a_pause_does_not_touch_what_runs
+                tokens_only_rise payloads_belong_to_their_jobs
+            }
+            settle {
+                completed a_result_is_kept_where_asked_for results_have_a_limit
+                a_failed_job_is_tried_again the_backoff_grows a_retry_may_name_its_delay
+                attempts_run_out a_snooze_spends_nothing a_release_spends_nothing
+                a_release_may_wait an_undecodable_payload_is_given_an_hour dead cancelled
+                follow_ups_in_the_same_commit repeated settled_otherwise settles_are_forgotten
+                foreign_tokens a_waiting_job_is_not_settled
+            }
+            leases {
+                a_lapsed_job_comes_back a_late_worker_is_fenced_off
+                late_work_counts_where_nobody_began heartbeats_extend heartbeats_carry_progress
+                a_running_job_is_told_that_it_is_cancelled a_cancel_does_not_undo_an_end
+                a_cancelled_job_ends_with_its_lease poison a_settle_resets_the_crashes
+            }
+            keys {
+                a_repeated_job_is_there_once a_key_is_not_for_two_jobs
+                a_key_holds_within_a_commit a_key_is_remembered_for_a_day
+                a_repeated_commit_happens_once a_commit_key_is_not_for_two_bodies
+                a_refused_commit_takes_no_key a_commit_key_is_remembered_for_a_day
+                unique_until_the_end unique_or_refused unique_within_a_kind unique_by_payload
+                unique_for_a_period unique_in_given_states a_refused_commit_holds_no_unique_key
+            }
+            times {
+                a_delay_is_kept a_run_at_is_kept due_jobs_come_in_order
+                run_at_follows_the_wall_clock leases_ignore_the_wall_clock
+                a_deadline_ends_what_has_not_started a_deadline_does_not_touch_what_runs
+                the_ended_are_forgotten the_forgotten_are_not_found
+            }
+            operate {
+                cancel_a_waiting_job cancel_what_has_ended run_a_waiting_job_now redrive
+                run_what_runs_or_ran delete delete_what_runs edit_a_waiting_job edit_a_start
+                edit_a_dead_job edit_what_cannot_be queue_settings totals
+            }
+            listing { pages filters nothing health }
+        } {
+            waits {
+                an_enqueue_wakes only_known_work_wakes a_due_job_wakes a_resume_wakes
+                a_freed_slot_wakes a_lapse_wakes a_wait_ends who_hangs_up_takes_nothing
+                an_untaken_lease_comes_back a_tail_tells_the_end a_tail_ends a_tail_of_nothing
+                closed
+            }
+        } {
+            restart {
+                a_held_lease_starts_afresh a_worker_outlives_its_store
+                local_leases_are_released tokens_rise_over_restarts an_empty_store_stays_empty
+            }
+        } }
+    };
+}
+
+/// Makes one test of each case, on what `$make` returns: a
+/// [`Fixture`](crate::conformance::Fixture), fresh for each. `$make` is a path from the crate's
+/// root.
+///
+/// With `restarts`, for a store that can be opened again: the cases of a restart too, and every
+/// case but those that wait a second time, with a restart at every step.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($make:path) => {
+        $crate::with_conformance_cases!([$crate::__conformance_tests] [plain $make]);
+    };
+    ($make:path, restarts) => {
+        $crate::with_conformance_cases!([$crate::__conformance_tests] [restarts $make]);
+    };
+}
+
+/// See [`conformance_tests!`](crate::conformance_tests).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ([plain $make:path] { $($steps:tt)* } { $($waits:tt)* } { $($restart:tt)* }) => {
+        $crate::__conformance_modules!([run $make] $($steps)* $($waits)*);
+    };
+    ([restarts $make:path] { $($steps:tt)* } { $($waits:tt)* } { $($restart:tt)* }) => {
+        $crate::__conformance_modules!([run $make] $($steps)* $($waits)* $($restart)*);
+        mod restarted {
+            $crate::__conformance_modules!([run_with_restarts $make] $($steps)*);
+        }
+    };
+}
+
+/// See [`conformance_tests!`](crate::conformance_tests).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_modules {
+    ([$run:ident $make:path] $module:ident { $($case:ident)* } $($rest:tt)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $case() {
+                    let check = $crate::conformance::$module::$case;
+                    let name = concat!(stringify!($module), "::", stringify!($case));
+                    $crate::conformance::Case { name, check }.$run(&$make());
+                }
+            )*
+        }
+        $crate::__conformance_modules!([$run $make] $($rest)*);
+    };
+    ([$run:ident $make:path]) => {};
+}
