@@ -5,9 +5,29 @@
 //! clock, draws a random number, or touches a disk.
 
 pub mod action;
+mod claim;
+mod claims;
+mod commit;
+mod enqueue;
+mod evolve;
 pub mod fact;
+mod hash;
+mod keys;
+mod life;
+mod operate;
+mod page;
+mod pool;
+mod rows;
+mod settle;
+mod settles;
+mod state;
+mod tick;
+mod undo;
 
 pub use action::{
     Action, Answer, Claim, Ending, Grant, KeyLookup, Moment, Refusal, Refused, RowView,
 };
 pub use fact::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, Summary, To, UniqueClaim};
+pub use life::Life;
+pub use settles::{SETTLE_PAGE, SettlePage, Settles};
+pub use state::Machine;

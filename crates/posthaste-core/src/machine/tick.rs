@@ -1,0 +1,189 @@
+//! What time makes true.
+
+use crate::job::{DeadReason, JobState};
+use crate::limits::{
+    COMPLETED_KEPT_MAX, COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MAX, DEAD_KEPT_MS,
+};
+use crate::machine::action::Moment;
+use crate::machine::commit::Course;
+use crate::machine::fact::{Cause, Fact, Slot, To};
+use crate::machine::rows::{List, NONE};
+use crate::machine::state::Machine;
+use crate::time::{MonoMs, WallMs};
+
+/// Keys forgotten by one fact.
+const KEYS_PER_FACT: u32 = 1_000;
+
+impl Machine {
+    /// Makes true what time makes true: deadlines that passed, jobs that are due, leases that
+    /// lapsed, and what is kept no longer. Appends at most `max` facts. True where more is left.
+    pub fn tick(&mut self, moment: Moment, max: usize, facts: &mut Vec<Fact<'static>>) -> bool {
+        let full = facts.len() + max;
+        let mut course = Course { moment, facts };
+        while self.step(&mut course) {
+            if course.facts.len() >= full {
+                return self.next_wake_ms(moment.wall, moment.mono) == Some(0);
+            }
+        }
+        false
+    }
+
+    /// The one thing that comes next; false where there is nothing.
+    fn step(&mut self, course: &mut Course<'_, 'static>) -> bool {
+        let (now, mono) = (course.now(), course.moment.mono);
+        if let Some((at, slot)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            let to = To::Dead(DeadReason::Expired);
+            self.change(slot, Cause::Expired, to, course);
+            return true;
+        }
+        if let Some((end, slot)) = self.ends.first().copied()
+            && end <= mono
+        {
+            self.lapse(slot, course);
+            return true;
+        }
+        if let Some((at, slot)) = self.due.first().copied()
+            && at <= now
+        {
+            let to = To::Available {
+                order: self.last_order + 1,
+                ready: at,
+                afresh: false,
+            };
+            self.change(slot, Cause::Due, to, course);
+            return true;
+        }
+        self.forget(course)
+    }
+
+    /// The lease is over; its worker said nothing for too long, or is gone.
+    fn lapse(&mut self, slot: u32, course: &mut Course<'_, '_>) {
+        let life = self.rows.get(slot).life();
+        let to = if life.cancelling {
+            To::Cancelled
+        } else if life.crashes + 1 >= CRASHES_MAX {
+            To::Dead(DeadReason::Poison)
+        } else {
+            To::Available {
+                order: self.last_order + 1,
+                ready: life.at,
+                afresh: false,
+            }
+        };
+        self.change(slot, Cause::Lapsed, to, course);
+    }
+
+    fn forget(&mut self, course: &mut Course<'_, 'static>) -> bool {
+        let now = course.now();
+        let over = self
+            .over(&self.done, COMPLETED_KEPT_MAX, COMPLETED_KEPT_MS, now)
+            .or_else(|| self.over(&self.dead, DEAD_KEPT_MAX, DEAD_KEPT_MS, now));
+        if let Some(slot) = over {
+            self.put(Fact::Deleted { slot: Slot(slot) }, course);
+            return true;
+        }
+        let count = self.keys.over(now, KEYS_PER_FACT);
+        if count > 0 {
+            self.put(Fact::KeysForgotten { count }, course);
+            return true;
+        }
+        if let Some(before) = self.settles.over(now) {
+            self.put(Fact::SettlesForgotten { before }, course);
+            return true;
+        }
+        false
+    }
+
+    /// The job that ended first, where it is kept no longer.
+    fn over(&self, list: &List, most: u32, kept_ms: u64, now: WallMs) -> Option<u32> {
+        let head = list.head;
+        let over =
+            head != NONE && (list.len > most || self.rows.get(head).at().plus(kept_ms) <= now);
+        over.then_some(head)
+    }
+
+    /// Milliseconds until [`Machine::tick`] has something to do: 0 is now, `None` is never, as far
+    /// as can be seen.
+    #[must_use]
+    pub fn next_wake_ms(&self, wall: WallMs, mono: MonoMs) -> Option<u64> {
+        let too_many = self.done.len > COMPLETED_KEPT_MAX
+            || self.dead.len > DEAD_KEPT_MAX
+            || self.settles.too_many();
+        if too_many {
+            return Some(0);
+        }
+        let kept = |list: &List, kept_ms| {
+            (list.head != NONE).then(|| self.rows.get(list.head).at().plus(kept_ms))
+        };
+        let instants = [
+            self.deadlines.first().map(|(at, _)| *at),
+            self.due.first().map(|(at, _)| *at),
+            kept(&self.done, COMPLETED_KEPT_MS),
+            kept(&self.dead, DEAD_KEPT_MS),
+            self.keys.next_over(),
+            self.settles.next_over(),
+        ];
+        let by_wall = instants
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.since(wall));
+        let by_mono = self.ends.first().map(|(end, _)| end.since(mono));
+        by_wall.into_iter().chain(by_mono).min()
+    }
+
+    /// To be called after the store was opened again, until it says false: the workers that lived
+    /// in the process which held it before are gone, so their leases are over. That counts as a
+    /// crash, unless that process was shut down in good order (`clean`). Looks at no more than
+    /// `max` rows in one call.
+    pub fn lapse_local(
+        &mut self,
+        clean: bool,
+        moment: Moment,
+        max: usize,
+        facts: &mut Vec<Fact<'static>>,
+    ) -> bool {
+        let mut course = Course { moment, facts };
+        let end = self.rows.len().min(
+            self.walk
+                .saturating_add(u32::try_from(max.max(1)).unwrap_or(u32::MAX)),
+        );
+        for slot in self.walk..end {
+            let running = self
+                .rows
+                .job(slot)
+                .is_some_and(|row| row.is(JobState::Running));
+            if !running || !self.lease_of.get(slot).is_some_and(|held| held.local) {
+                continue;
+            }
+            if clean {
+                self.give_back(slot, &mut course);
+            } else {
+                self.lapse(slot, &mut course);
+            }
+        }
+        self.walk = end;
+        let more = end < self.rows.len();
+        if !more {
+            self.walk = 0;
+        }
+        more
+    }
+
+    /// Back in its old place, as if it had been released.
+    fn give_back(&mut self, slot: u32, course: &mut Course<'_, '_>) {
+        let life = self.rows.get(slot).life();
+        let to = if life.cancelling {
+            To::Cancelled
+        } else {
+            To::Available {
+                order: life.order,
+                ready: life.at,
+                afresh: false,
+            }
+        };
+        self.change(slot, Cause::Asked, to, course);
+    }
+}

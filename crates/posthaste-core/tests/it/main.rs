@@ -1,0 +1,3 @@
+//! The machine through its public face.
+
+mod script;
