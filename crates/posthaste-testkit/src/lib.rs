@@ -2,6 +2,7 @@
 //!
 //! - [`conformance`]: the promises, one case each, to be run on every store.
 //! - [`model`]: a second, naive job store, written from the promises and not from the machine.
+//! - [`random`]: random lives, in which a store and the model must agree.
 //! - [`block_on`]: runs one future without a runtime, for tests.
 //!
 //! Only tests depend on this crate. It refuses to know how any store works inside: whatever it
@@ -9,6 +10,7 @@
 
 pub mod conformance;
 pub mod model;
+pub mod random;
 mod run;
 
 pub use run::{block_on, poll_once};

@@ -38,7 +38,7 @@ pub struct Seen {
 }
 
 impl<'a> Bench<'a> {
-    pub(super) fn new(fixture: &'a dyn Fixture, restarts: bool) -> Self {
+    pub(crate) fn new(fixture: &'a dyn Fixture, restarts: bool) -> Self {
         Self {
             fixture,
             store: RefCell::new(Some(fixture.open())),

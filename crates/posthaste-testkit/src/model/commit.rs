@@ -78,6 +78,11 @@ impl Model {
             JobState::Available
         };
         let order = self.next_order();
+        for row in &mut self.jobs {
+            if row.same(job) {
+                row.unique_of = None; // it had let go of its key, and another takes it
+            }
+        }
         let period = job.unique.as_ref().and_then(|unique| unique.period_ms);
         self.jobs.push(Row {
             new: job.clone(),
@@ -94,6 +99,7 @@ impl Model {
             progress: None,
             cancelling: false,
             undecodable_since: None,
+            unique_of: job.unique.as_ref().map(|_| job.payload.clone()),
             unique_until: period.map(|ms| wall.plus(ms)),
             token: None,
             lease: None,
@@ -240,12 +246,15 @@ impl Row {
 
     /// Whether `job` is the same as this one, in the sense of its unique key.
     fn same(&self, job: &NewJob) -> bool {
+        let Some(payload) = &self.unique_of else {
+            return false;
+        };
         let (Some(mine), Some(theirs)) = (&self.new.unique, &job.unique) else {
             return false;
         };
         let equal = match (&mine.by, &theirs.by) {
             (UniqueBy::Key(a), UniqueBy::Key(b)) => a == b,
-            (UniqueBy::Payload, UniqueBy::Payload) => self.new.payload == job.payload,
+            (UniqueBy::Payload, UniqueBy::Payload) => *payload == job.payload,
             _ => false,
         };
         equal && self.new.kind == job.kind

@@ -62,6 +62,9 @@ struct Row {
     cancelling: bool,
     undecodable_since: Option<WallMs>,
     unique_until: Option<WallMs>,
+    /// The payload with which the unique key was taken; `None` where it never was, or where the
+    /// job let go of it and another took it.
+    unique_of: Option<Payload>,
     /// The token that counts: of the lease that is held, or of one that lapsed and after which
     /// nobody has begun.
     token: Option<Token>,

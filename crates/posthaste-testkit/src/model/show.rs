@@ -77,6 +77,17 @@ impl Model {
         Some((wall.plus(middle - spread), wall.plus(middle + spread)))
     }
 
+    /// Whether the job failed at this very instant, under no delay of its own.
+    #[must_use]
+    pub fn failed_now(&self, id: JobId) -> bool {
+        let window = self.backoff_window(id);
+        self.jobs
+            .iter()
+            .find(|row| row.new.id == id)
+            .zip(window)
+            .is_some_and(|(row, (from, to))| (from..=to).contains(&row.ready))
+    }
+
     /// Takes over the run-at that a store chose for a job that failed.
     pub fn adopt_run_at(&mut self, id: JobId, at: WallMs) {
         if let Ok(row) = self.row(id) {

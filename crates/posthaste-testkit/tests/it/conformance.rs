@@ -7,9 +7,9 @@ use posthaste_core::time::WallMs;
 use posthaste_testkit::conformance::{Capabilities, Ending, Fixture};
 use posthaste_testkit::model::ModelStore;
 
-struct OfModel(ModelStore);
+pub(crate) struct OfModel(ModelStore);
 
-fn model() -> OfModel {
+pub(crate) fn model() -> OfModel {
     OfModel(ModelStore::at(WallMs(1_700_000_000_000)))
 }
 

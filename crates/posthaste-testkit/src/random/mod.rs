@@ -1,0 +1,217 @@
+//! Random lives: a store and the [`Model`] are given the same commands, leases, clock steps and
+//! restarts, and must agree after each.
+//!
+//! A run is decided by its seed alone, which is printed when it fails; `POSTHASTE_SEED` runs that
+//! one again. Where the promises leave a choice (which of several equal jobs is handed out, the
+//! jitter of a backoff) the store's choice is checked against what is allowed, and the model takes
+//! it over. At the end of a campaign every command, refusal and change of state was reached, or it
+//! fails.
+//!
+//! It refuses to shrink: a run is a few hundred steps, and its trace says what led to the end.
+
+mod draw;
+mod judge;
+mod reached;
+
+use std::env;
+
+use posthaste_core::command::Commit;
+use posthaste_core::ids::Token;
+use posthaste_core::job::{NewJob, Outcome};
+use posthaste_core::port::{LeaseAsk, Leased};
+
+use crate::conformance::{Bench, Ending, Fixture};
+use crate::model::Model;
+use crate::{block_on, poll_once};
+use draw::Draw;
+pub use reached::Reached;
+
+/// How many steps of a failed run are shown.
+const SHOWN: usize = 12;
+/// How many leases are remembered, to be settled, settled again, or settled too late.
+const REMEMBERED: usize = 24;
+
+/// Runs one life after the other, each on a store of its own, and checks that everything there is
+/// was reached. `first` is the first seed, `lives` how many, `steps` how long each is.
+///
+/// # Panics
+/// Where a store and the model disagree, with the seed; where something was never reached.
+pub fn campaign<F: Fixture>(make: impl Fn() -> F, first: u64, lives: u64, steps: u32) {
+    if let Ok(seed) = env::var("POSTHASTE_SEED") {
+        let seed = seed.parse().expect("POSTHASTE_SEED is a number");
+        life(&make(), seed, steps);
+        return;
+    }
+    let mut reached = Reached::default();
+    let mut restarts = false;
+    for seed in first..first + lives {
+        let fixture = make();
+        restarts |= fixture.capabilities().restart;
+        reached.add(&life(&fixture, seed, steps));
+    }
+    reached.check(restarts);
+}
+
+/// Runs one life of `steps` steps, and says what it reached.
+///
+/// # Panics
+/// Where the store and the model disagree, with the seed and the last steps.
+pub fn life(fixture: &dyn Fixture, seed: u64, steps: u32) -> Reached {
+    let mut life = Life::new(fixture, seed);
+    for step in 0..steps {
+        if let Err(problem) = life.step() {
+            let last = life.trace.len().saturating_sub(SHOWN);
+            panic!(
+                "step {step}: {problem}\nafter:\n{}\nrun it again with POSTHASTE_SEED={seed}",
+                life.trace[last..].join("\n")
+            );
+        }
+    }
+    life.reached
+}
+
+struct Life<'a> {
+    bench: Bench<'a>,
+    model: Model,
+    draw: Draw,
+    leases: Vec<Leased>,
+    /// Settles that were applied, to be repeated.
+    settled: Vec<(Leased, Outcome)>,
+    /// Jobs that were accepted under a key.
+    keyed_jobs: Vec<NewJob>,
+    /// Commits that were applied under a key.
+    keyed: Vec<Commit>,
+    last_token: Token,
+    reached: Reached,
+    trace: Vec<String>,
+}
+
+type Verdict = Result<(), String>;
+
+impl<'a> Life<'a> {
+    fn new(fixture: &'a dyn Fixture, seed: u64) -> Self {
+        Self {
+            bench: Bench::new(fixture, false),
+            model: Model::new(fixture.wall()),
+            draw: Draw::new(seed),
+            leases: Vec::new(),
+            settled: Vec::new(),
+            keyed_jobs: Vec::new(),
+            keyed: Vec::new(),
+            last_token: Token(0),
+            reached: Reached::default(),
+            trace: Vec::new(),
+        }
+    }
+
+    fn step(&mut self) -> Verdict {
+        let before = self.model.views();
+        match self.draw.below(100) {
+            0..52 => self.commit()?,
+            52..76 => self.lease()?,
+            76..80 => self.hang_up()?,
+            80..97 => self.clock(),
+            _ => self.restart(),
+        }
+        self.reached.changes(&before, &self.model.views());
+        self.agree()
+    }
+
+    fn commit(&mut self) -> Verdict {
+        let commit = self.draw_commit();
+        self.trace.push(format!("{commit:?}"));
+        let answers = block_on(self.bench.store().commit(vec![commit.clone()]));
+        let got = answers.map_err(|error| format!("no answer: {error}"))?;
+        let [got] = &got[..] else {
+            return Err(format!("{} answers for one commit", got.len()));
+        };
+        let mut expected = self.model.clone();
+        let want = expected.commit(&commit);
+        self.trace.push(format!("    {got:?}"));
+        judge::same_answer(got, &want)?;
+        self.reached.answered(&commit, &want);
+        self.model = expected;
+        if want.is_ok() {
+            self.adopt(&commit)?;
+            self.remember(&commit);
+        }
+        Ok(())
+    }
+
+    fn lease(&mut self) -> Verdict {
+        let ask = self.draw_ask();
+        self.trace.push(format!("{ask:?}"));
+        let got = block_on(self.bench.store().lease(ask.clone()));
+        let got = got.map_err(|error| format!("no lease: {error}"))?;
+        for leased in got {
+            self.trace.push(format!("    {leased:?}"));
+            self.granted(&leased, &ask)?;
+            self.leases.push(leased);
+        }
+        let forgotten = self.leases.len().saturating_sub(REMEMBERED);
+        self.leases.drain(..forgotten);
+        Ok(())
+    }
+
+    /// Asks, and is gone before it is answered, or just after.
+    fn hang_up(&mut self) -> Verdict {
+        let ask = self.draw_ask();
+        self.trace.push(format!("hang up on {ask:?}"));
+        let store = self.bench.store();
+        let mut lease = store.lease(ask.clone());
+        match poll_once(lease.as_mut()) {
+            None => Ok(()),
+            Some(Err(error)) => Err(format!("no lease: {error}")),
+            Some(Ok(got)) => {
+                for leased in got {
+                    self.granted(&leased, &ask)?;
+                    self.leases.push(leased);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn clock(&mut self) {
+        let (ms, wall) = self.draw.clock(self.model.now().wall);
+        self.trace
+            .push(format!("{ms} ms pass, wall clock {wall:?}"));
+        self.reached.note("clock forward");
+        self.bench.advance(ms);
+        self.model.advance(ms);
+        if let Some(wall) = wall {
+            self.reached.note("wall clock set");
+            self.bench.set_wall(wall);
+            self.model.set_wall(wall);
+        }
+    }
+
+    fn restart(&mut self) {
+        if !self.bench.capabilities().restart {
+            return;
+        }
+        let clean = self.draw.one_in(2);
+        let ending = if clean { Ending::Clean } else { Ending::Crash };
+        self.trace.push(format!("restart, {ending:?}"));
+        self.reached.note("restart");
+        self.bench.restart(ending);
+        self.model.restart(clean);
+    }
+
+    fn granted(&mut self, leased: &Leased, ask: &LeaseAsk) -> Verdict {
+        let allowed = self.model.lease_allowed(ask);
+        if !allowed.contains(&leased.id) {
+            return Err(format!("{} was leased; allowed is {allowed:?}", leased.id));
+        }
+        if leased.token <= self.last_token {
+            return Err(format!("{} after {}", leased.token, self.last_token));
+        }
+        self.last_token = leased.token;
+        self.model.grant(leased.id, leased.token, ask);
+        judge::same(
+            "the lease",
+            &Some(leased.clone()),
+            &self.model.leased(leased.id),
+        )
+    }
+}
