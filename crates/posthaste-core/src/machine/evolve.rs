@@ -220,7 +220,7 @@ impl Machine {
         }
     }
 
-    fn worker_made(&mut self, name: &str) -> u32 {
+    pub(super) fn worker_made(&mut self, name: &str) -> u32 {
         match self.workers.find(name) {
             Some(id) => id,
             None => self.workers.make(name.into()),

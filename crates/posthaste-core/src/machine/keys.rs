@@ -11,6 +11,7 @@ use crate::machine::hash::{Index, mix};
 use crate::time::WallMs;
 
 const CHUNK: u64 = 1024;
+const CHUNK_LEN: usize = 1024;
 const SHARDS: usize = 4096;
 
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +115,7 @@ impl Keys {
             self.runs.push_back((self.next, second));
         }
         if self.chunks.is_empty() || self.next.is_multiple_of(CHUNK) {
-            let mut chunk = Vec::with_capacity(CHUNK as usize);
+            let mut chunk = Vec::with_capacity(CHUNK_LEN);
             // An emptied store goes on in the middle of a chunk.
             let skipped = usize::try_from(self.next % CHUNK).expect("a chunk is small");
             chunk.resize(skipped, Entry { digest, answer });

@@ -5,6 +5,7 @@
 //! clock, draws a random number, or touches a disk.
 
 pub mod action;
+mod audit;
 mod claim;
 mod claims;
 mod commit;
@@ -14,10 +15,14 @@ pub mod fact;
 mod hash;
 mod keys;
 mod life;
+mod links;
+mod load;
+mod names;
 mod operate;
 mod page;
 mod pool;
 mod rows;
+pub mod saved;
 mod settle;
 mod settles;
 mod state;
@@ -29,5 +34,6 @@ pub use action::{
 };
 pub use fact::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, Summary, To, UniqueClaim};
 pub use life::Life;
+pub use saved::{KeyChanges, Saved, SavedJob, SavedKey, SavedLease, SavedMeta, SavedQueue};
 pub use settles::{SETTLE_PAGE, SettlePage, Settles};
 pub use state::Machine;

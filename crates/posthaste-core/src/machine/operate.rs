@@ -107,7 +107,7 @@ impl Machine {
         }
         if (new_place, new_rank) != (self.rows.get(slot).place(), old) {
             if state == JobState::Available && new_rank != old {
-                self.to_the_end(slot, course);
+                self.queue_last(slot, course);
             }
             let fact = Fact::Edited {
                 slot: Slot(slot),
@@ -123,7 +123,7 @@ impl Machine {
     }
 
     /// Goes to the end of its lane, and then of another, without a search for its turn there.
-    fn to_the_end(&mut self, slot: u32, course: &mut Course<'_, '_>) {
+    fn queue_last(&mut self, slot: u32, course: &mut Course<'_, '_>) {
         let to = To::Available {
             order: self.last_order + 1,
             ready: self.rows.get(slot).at(),

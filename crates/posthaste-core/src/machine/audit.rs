@@ -1,0 +1,158 @@
+//! Whether the machine agrees with itself: every table that follows from the rows, counted again.
+//! Slow; for tests, and for somebody who doubts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::job::JobState;
+use crate::machine::rows::{List, Mark, NONE, Row};
+use crate::machine::state::Machine;
+
+type Found = Result<(), String>;
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, kept: &T, counted: &T) -> Found {
+    if kept == counted {
+        return Ok(());
+    }
+    Err(format!("{what}: kept {kept:?}, counted {counted:?}"))
+}
+
+impl Machine {
+    /// Counts everything again that is kept as things change.
+    ///
+    /// # Errors
+    /// What doesn't agree, in words.
+    pub fn audit(&self) -> Result<(), String> {
+        self.audit_counts()?;
+        self.audit_sets()?;
+        self.audit_lists()?;
+        self.audit_finding()
+    }
+
+    fn rows_held(&self) -> impl Iterator<Item = (u32, &Row)> {
+        (0..self.rows.len()).filter_map(|slot| Some((slot, self.rows.job(slot)?)))
+    }
+
+    fn audit_counts(&self) -> Found {
+        let (mut held, mut lanes) = (vec![[0_u64; 7]; self.queues.len()], BTreeSet::new());
+        let mut profiles = BTreeSet::new();
+        for (_, row) in self.rows_held() {
+            let queue = self.lane_ids.get(row.lane).queue;
+            let state = row.state().ok_or("a job without a state")?;
+            held[queue as usize][state as usize] += 1;
+            lanes.insert(row.lane);
+            profiles.insert(row.profile);
+        }
+        same("jobs", &self.jobs, &(self.rows_held().count() as u64))?;
+        same("lanes held", &self.lane_ids.held(), &lanes.len())?;
+        same("profiles held", &self.profiles.held(), &profiles.len())?;
+        let kinds: BTreeSet<u32> = lanes.iter().map(|l| self.lane_ids.get(*l).kind).collect();
+        same("kinds held", &self.kinds.held(), &kinds.len())?;
+        for (queue, counted) in self.queues.iter().zip(held) {
+            same(&format!("states of {}", queue.name), &queue.held, &counted)?;
+            let sum = counted.iter().sum::<u64>() + queue.totals.deleted;
+            same(
+                &format!("totals of {}", queue.name),
+                &queue.totals.enqueued,
+                &sum,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn audit_sets(&self) -> Found {
+        let (mut due, mut deadlines, mut ends) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut workers = BTreeSet::new();
+        for (slot, row) in self.rows_held() {
+            let state = row.state().ok_or("a job without a state")?;
+            let lease = self.lease_of.get(slot);
+            same("lease mark", &row.has(Mark::Lease), &lease.is_some())?;
+            workers.extend(lease.map(|held| held.worker));
+            let deadline = self.deadline_of.get(slot);
+            same(
+                "deadline mark",
+                &row.has(Mark::Deadline),
+                &deadline.is_some(),
+            )?;
+            let unreadable = self.unreadable_since.get(slot).is_some();
+            same("unreadable mark", &row.has(Mark::Unreadable), &unreadable)?;
+            if let Some(deadline) = deadline.filter(|_| state.is_waiting()) {
+                deadlines.insert((*deadline, slot));
+            }
+            if matches!(state, JobState::Scheduled | JobState::Retryable) {
+                due.insert((row.at(), slot));
+            }
+            if state == JobState::Running {
+                ends.insert((lease.ok_or("running without a lease")?.end, slot));
+            }
+        }
+        same("workers held", &self.workers.held(), &workers.len())?;
+        same("due", &self.due, &due)?;
+        same("deadlines", &self.deadlines, &deadlines)?;
+        same("lease ends", &self.ends, &ends)
+    }
+
+    /// The slots of a list, both ways alike.
+    fn walk(&self, list: &List) -> Result<Vec<u32>, String> {
+        let (mut slots, mut slot, mut prev) = (Vec::new(), list.head, NONE);
+        while slot != NONE {
+            let row = self.rows.get(slot);
+            same("link back", &row.prev, &prev)?;
+            slots.push(slot);
+            (prev, slot) = (slot, row.next);
+        }
+        same("tail", &list.tail, &prev)?;
+        same("length", &(list.len as usize), &slots.len())?;
+        Ok(slots)
+    }
+
+    fn audit_lists(&self) -> Found {
+        let mut ready: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        let (mut done, mut dead) = (BTreeSet::new(), BTreeSet::new());
+        for (slot, row) in self.rows_held() {
+            match row.state() {
+                Some(JobState::Available) => drop(ready.entry(row.lane).or_default().insert(slot)),
+                Some(JobState::Dead) => drop(dead.insert(slot)),
+                Some(JobState::Completed | JobState::Cancelled) => drop(done.insert(slot)),
+                _ => {}
+            }
+        }
+        same("done", &self.walk(&self.done)?.into_iter().collect(), &done)?;
+        same("dead", &self.walk(&self.dead)?.into_iter().collect(), &dead)?;
+        for (id, lane) in (0..).zip(&self.lanes) {
+            let slots = self.walk(&lane.list)?;
+            let orders: Vec<u64> = slots.iter().map(|s| self.rows.get(*s).order()).collect();
+            if !orders.is_sorted() {
+                return Err(format!("lane {id} is not in order: {orders:?}"));
+            }
+            let counted = ready.remove(&id).unwrap_or_default();
+            same("lane", &slots.into_iter().collect(), &counted)?;
+            let queue = self.lane_ids.get(id).queue as usize;
+            let listed = self
+                .queues
+                .get(queue)
+                .is_some_and(|q| q.lanes.contains(&id));
+            same("lane is listed", &listed, &!counted.is_empty())?;
+        }
+        let free = self.walk(&self.free)?.len();
+        same(
+            "free rows",
+            &free,
+            &(self.rows.len() as usize - self.rows_held().count()),
+        )
+    }
+
+    fn audit_finding(&self) -> Found {
+        for (slot, row) in self.rows_held() {
+            same("id", &self.slot_of(row.id), &Some(slot))?;
+            if let Some(claim) = self.claims.of(&self.rows, slot) {
+                let holder = self.claims.holder(&self.rows, &claim.digest);
+                same("unique key", &holder, &Some(slot))?;
+            }
+            if row.order() > self.last_order {
+                return Err(format!("order {} is ahead of the counter", row.order()));
+            }
+        }
+        Ok(())
+    }
+}
