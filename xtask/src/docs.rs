@@ -1,5 +1,5 @@
 //! Whether the documentation is true where that can be looked up: links lead somewhere, the tests
-//! it names exist, and every dependency has its line.
+//! it names exist, every dependency has its line, and every module is on the map.
 
 use std::fs;
 use std::path::Path;
@@ -8,17 +8,18 @@ use crate::files::tracked;
 use crate::report::Found;
 
 const GUARANTEES: &str = "docs/guarantees.md";
+const MAP: &str = "ARCHITECTURE.md";
 const DEPENDENCIES: &str = "docs/decisions/dependencies.md";
 
 /// Judges every Markdown file.
 pub(crate) fn check() -> Found {
     match look() {
-        Ok(wrong) => Found::from(wrong, Vec::new()),
+        Ok((wrong, notes)) => Found::from(wrong, notes),
         Err(error) => Found::Wrong(vec![error]),
     }
 }
 
-fn look() -> Result<Vec<String>, String> {
+fn look() -> Result<(Vec<String>, Vec<String>), String> {
     let mut wrong = Vec::new();
     for name in tracked(".md")? {
         let text = read(&name)?;
@@ -48,7 +49,22 @@ fn look() -> Result<Vec<String>, String> {
             ));
         }
     }
-    Ok(wrong)
+    let map = read(MAP)?;
+    let notes = tracked(".rs")?
+        .iter()
+        .filter_map(|name| unmapped(name, &map))
+        .collect();
+    Ok((wrong, notes))
+}
+
+/// Complains of a module of a crate that the map does not name.
+fn unmapped(file: &str, map: &str) -> Option<String> {
+    let (_, inside) = file.strip_prefix("crates/")?.split_once("/src/")?;
+    let module = inside.trim_end_matches(".rs").trim_end_matches("/mod");
+    let name = module.rsplit('/').next()?;
+    let plain = matches!(name, "lib" | "main" | "tests") || inside.contains("/tests/");
+    (!plain && !map.contains(&format!("`{name}`")))
+        .then(|| format!("{MAP} has no line for `{name}` ({file})"))
 }
 
 fn read(name: &str) -> Result<String, String> {
@@ -103,6 +119,15 @@ mod tests {
     fn tests_are_known_by_their_paths() {
         let text = "by `it::sweeps::every_bit`, not `cargo test` and not `Store::commit(x)`";
         assert_eq!(named_tests(text), ["every_bit"]);
+    }
+
+    #[test]
+    fn a_module_that_is_not_on_the_map_is_named() {
+        let map = "| `machine` | decides |";
+        assert_eq!(unmapped("crates/core/src/machine/mod.rs", map), None);
+        assert_eq!(unmapped("crates/core/src/lib.rs", map), None);
+        assert_eq!(unmapped("xtask/src/step.rs", map), None);
+        assert!(unmapped("crates/core/src/machine/claim.rs", map).is_some());
     }
 
     #[test]
