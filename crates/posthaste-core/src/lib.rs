@@ -6,6 +6,7 @@
 //! implement.
 
 pub mod backoff;
+pub mod check;
 pub mod command;
 pub mod duration;
 pub mod error;

@@ -5,6 +5,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 /// Longest result or error text kept of one attempt, in bytes. A longer result is refused, a
 /// longer error text is cut.
 pub const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Longest progress of a heartbeat, in bytes. Longer: refused as `too-large`.
+pub const PROGRESS_BYTES_MAX: usize = 4 * 1024;
 /// Deepest nesting of a JSON payload. Deeper: refused as `payload-too-deep`.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Longest name of a queue, a kind, a worker, or a tag, in bytes. Longer: refused as `invalid`.
@@ -82,3 +84,5 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const PAGE_EXAMINED_MAX: u32 = 10_000;
 /// Largest token: below 2⁵³, so that it is exact as a JSON number.
 pub const TOKEN_MAX: u64 = (1 << 53) - 1;
+/// When to try again where the store is full of jobs, keys or names, in milliseconds.
+pub const FULL_RETRY_MS: u64 = 10_000;

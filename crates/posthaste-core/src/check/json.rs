@@ -1,0 +1,249 @@
+//! Whether bytes are JSON, and not too deep. Builds nothing, calls nothing recursively.
+
+use crate::limits::JSON_DEPTH_MAX;
+
+/// What is wrong, in words, with the offset.
+pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+    if let Err(error) = std::str::from_utf8(bytes) {
+        return Err(format!("it is not UTF-8 at byte {}", error.valid_up_to()));
+    }
+    let mut reader = Reader { bytes, at: 0 };
+    reader.document().map_err(|problem| match problem {
+        Problem::TooDeep => format!("it is nested deeper than {JSON_DEPTH_MAX}"),
+        Problem::Unexpected if reader.at >= bytes.len() => "it ends too early".into(),
+        Problem::Unexpected => format!("it is malformed at byte {}", reader.at),
+    })
+}
+
+enum Problem {
+    TooDeep,
+    Unexpected,
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let here = self.peek() == Some(byte);
+        self.at += usize::from(here);
+        here
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Problem> {
+        self.take(byte).then_some(()).ok_or(Problem::Unexpected)
+    }
+
+    fn document(&mut self) -> Result<(), Problem> {
+        // For each open level whether it is an object.
+        let mut levels: Vec<bool> = Vec::new();
+        loop {
+            self.space();
+            let opened = match self.peek() {
+                Some(open @ (b'{' | b'[')) => Some(open == b'{'),
+                _ => None,
+            };
+            if let Some(object) = opened {
+                self.at += 1;
+                if levels.len() == JSON_DEPTH_MAX {
+                    return Err(Problem::TooDeep);
+                }
+                self.space();
+                if !self.take(close(object)) {
+                    levels.push(object);
+                    self.name_if(object)?;
+                    continue;
+                }
+            } else {
+                self.scalar()?;
+            }
+            if !self.after_value(&mut levels)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// After a value: closes levels until there is another value (true), or the end (false).
+    fn after_value(&mut self, levels: &mut Vec<bool>) -> Result<bool, Problem> {
+        loop {
+            self.space();
+            let Some(object) = levels.last().copied() else {
+                let done = self.at == self.bytes.len();
+                return if done {
+                    Ok(false)
+                } else {
+                    Err(Problem::Unexpected)
+                };
+            };
+            if self.take(b',') {
+                self.space();
+                self.name_if(object)?;
+                return Ok(true);
+            }
+            self.expect(close(object))?;
+            levels.pop();
+        }
+    }
+
+    /// In an object, the name and the colon before a value.
+    fn name_if(&mut self, object: bool) -> Result<(), Problem> {
+        if object {
+            self.string()?;
+            self.space();
+            self.expect(b':')?;
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self) -> Result<(), Problem> {
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            _ => Err(Problem::Unexpected),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), Problem> {
+        if self.bytes[self.at..].starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(Problem::Unexpected)
+    }
+
+    fn string(&mut self) -> Result<(), Problem> {
+        self.expect(b'"')?;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    self.escape()?;
+                }
+                Some(0x20..) => self.at += 1,
+                _ => return Err(Problem::Unexpected),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), Problem> {
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => {
+                self.at += 1;
+                for _ in 0..4 {
+                    if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
+                        return Err(Problem::Unexpected);
+                    }
+                    self.at += 1;
+                }
+                Ok(())
+            }
+            _ => Err(Problem::Unexpected),
+        }
+    }
+
+    fn digits(&mut self) -> Result<(), Problem> {
+        let from = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > from).then_some(()).ok_or(Problem::Unexpected)
+    }
+
+    fn number(&mut self) -> Result<(), Problem> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+}
+
+fn close(object: bool) -> u8 {
+    if object { b'}' } else { b']' }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn json_is_accepted() {
+        for text in [
+            "null",
+            " true ",
+            "-0.5e+10",
+            "0",
+            "12",
+            "\"a\\u00e9\\n\"",
+            "[]",
+            "{}",
+            "[1, [2, {}]]",
+            "{\"a\": {\"b\": [1, \"x\"]}, \"c\": null}",
+            "\"\\ud800\"",
+        ] {
+            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_refused_with_its_place() {
+        for (text, told) in [
+            ("", "it ends too early"),
+            ("{", "it ends too early"),
+            ("[1,]", "it is malformed at byte 3"),
+            ("{\"a\" 1}", "it is malformed at byte 5"),
+            ("{a: 1}", "it is malformed at byte 1"),
+            ("01", "it is malformed at byte 1"),
+            ("1.", "it ends too early"),
+            ("\"\u{1}\"", "it is malformed at byte 1"),
+            ("\"\\x\"", "it is malformed at byte 2"),
+            ("1 2", "it is malformed at byte 2"),
+            ("[1}", "it is malformed at byte 2"),
+            ("tru", "it is malformed at byte 0"),
+        ] {
+            assert_eq!(check(text.as_bytes()), Err(told.into()), "{text}");
+        }
+        assert_eq!(check(b"\"\xff\""), Err("it is not UTF-8 at byte 1".into()));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(check(nested(64).as_bytes()), Ok(()));
+        let told = check(nested(65).as_bytes());
+        assert_eq!(told, Err("it is nested deeper than 64".into()));
+        assert!(check("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+}
