@@ -29,6 +29,8 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Takes the lock on a file, which is created if it isn't there, and writes `holder` into it.
     /// `Ok(None)` when another holds it. The lock ends when what is returned is dropped.
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// The text of a small file.
+    fn read_small(&self, path: &Path) -> io::Result<String>;
     /// Bytes that can still be written below `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
@@ -47,8 +49,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
-    /// Cuts or extends the file.
-    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves blocks for the first `len` bytes, so that writing them can't fail for want of
+    /// space, and extends the file to `len`.
+    fn allocate(&self, len: u64) -> io::Result<()>;
 }
 
 /// The real file system.
@@ -110,6 +113,10 @@ impl Disk for RealDisk {
         }
     }
 
+    fn read_small(&self, path: &Path) -> io::Result<String> {
+        fs::read_to_string(path)
+    }
+
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
@@ -136,7 +143,12 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            // A file system without reservations: the length is all that can be had.
+            Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
+            Err(error) => Err(error.into()),
+        }
     }
 }

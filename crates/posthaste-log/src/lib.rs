@@ -1,7 +1,24 @@
 //! The embedded store: one writer, one journal, one state machine.
 
+mod background;
+mod bodies;
 pub mod clock;
+mod commits;
 pub mod disk;
+mod edge;
+mod effect;
+mod files;
+mod format;
+mod inbox;
+mod journal;
+mod live;
+mod recovery;
+mod scan;
+mod segments;
+mod sequencer;
+mod snapshot;
+mod store;
+mod waiting;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +26,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use posthaste_core::{Error, ErrorKind, Result};
+pub use store::Log;
 
 /// Where a store keeps itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +58,8 @@ pub struct Options {
     pub lock_wait_ms: u64,
     /// Bytes of a segment. Default 64 MiB; tests use 64 KiB.
     pub segment_bytes: u32,
+    /// Segments that stand ready, written through, for what comes next. Default 2.
+    pub segments_ready: usize,
     /// Bytes to leave free on the disk for settles and deletes before new work is refused.
     pub reserve_bytes: u64,
     /// Where time comes from.
@@ -57,6 +77,7 @@ impl Options {
             durability: Durability::Sync,
             lock_wait_ms: 0,
             segment_bytes: 64 * 1024 * 1024,
+            segments_ready: 2,
             reserve_bytes: 192 * 1024 * 1024,
             clock: Arc::new(SystemClock::new()),
             disk: Arc::new(RealDisk),

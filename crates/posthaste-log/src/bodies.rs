@@ -1,0 +1,306 @@
+//! Reads records back: from the groups written last, from a segment, or from memory.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use posthaste_core::machine::Place;
+
+use crate::format::place::{self, At};
+use crate::format::{Damage, record};
+use crate::journal::Written;
+use crate::segments::{Segment, Segments};
+
+/// Bytes of the groups written last that are kept in memory.
+const RECENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes read ahead of a record: most are smaller.
+const READ: usize = 4096;
+/// Records that lie this close are read together.
+const COALESCE: u32 = 256 * 1024;
+
+/// Where records are read.
+#[derive(Debug)]
+pub(crate) enum Bodies {
+    /// From a directory.
+    Disk(DiskBodies),
+    /// From memory.
+    Memory(Mutex<Blobs>),
+}
+
+/// A record that can't be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) path: std::path::PathBuf,
+    pub(crate) offset: u32,
+    pub(crate) damage: Damage,
+}
+
+#[derive(Debug)]
+pub(crate) struct DiskBodies {
+    segments: Arc<Segments>,
+    recent: RwLock<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    groups: VecDeque<Written>,
+    bytes: usize,
+}
+
+impl Bodies {
+    pub(crate) fn on_disk(segments: Arc<Segments>) -> Self {
+        Self::Disk(DiskBodies {
+            segments,
+            recent: RwLock::default(),
+        })
+    }
+
+    /// Keeps what was just written, and lets the oldest go.
+    pub(crate) fn wrote(&self, written: Vec<Written>) {
+        let Self::Disk(disk) = self else { return };
+        let mut recent = disk.recent.write().unwrap_or_else(PoisonError::into_inner);
+        for group in written {
+            recent.bytes += group.bytes.len();
+            recent.groups.push_back(group);
+        }
+        while recent.bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = recent.groups.pop_front() else {
+                break;
+            };
+            recent.bytes -= oldest.bytes.len();
+        }
+    }
+
+    /// The record at `place`, where it is in memory.
+    pub(crate) fn at_hand(&self, place: Place) -> Option<Bytes> {
+        match self {
+            Self::Memory(blobs) => blobs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(place),
+            Self::Disk(disk) => disk.at_hand(place::at(place)),
+        }
+    }
+
+    /// Keeps a record in memory, where that is where records are.
+    pub(crate) fn keep_in_memory(&self, record: Bytes) -> Place {
+        match self {
+            Self::Memory(blobs) => blobs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .keep(record),
+            Self::Disk(_) => Place::NONE,
+        }
+    }
+
+    /// Lets go of what nobody uses, in memory.
+    pub(crate) fn drop_unused(&self, places: &[Place]) {
+        if let Self::Memory(blobs) = self {
+            let mut blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);
+            places.iter().for_each(|place| blobs.drop_unused(*place));
+        }
+    }
+
+    /// Notes which places came into use or fell out of it, in memory. On disk, says no.
+    pub(crate) fn note(&self, changes: &mut Vec<(Place, bool)>) -> bool {
+        let Self::Memory(blobs) = self else {
+            return false;
+        };
+        let mut blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);
+        changes
+            .drain(..)
+            .for_each(|(place, in_use)| blobs.note(place, in_use));
+        true
+    }
+
+    /// Keeps the segments of these places readable for as long as the answer is held.
+    pub(crate) fn pin(&self, places: impl Iterator<Item = Place>) -> Vec<Arc<Segment>> {
+        let Self::Disk(disk) = self else {
+            return Vec::new();
+        };
+        let mut pinned: Vec<Arc<Segment>> = Vec::new();
+        for number in places.map(|place| place::at(place).segment) {
+            if pinned.iter().all(|segment| segment.number != number) {
+                pinned.extend(disk.segments.get(number));
+            }
+        }
+        pinned
+    }
+
+    /// Reads the record at `place`, which lies in one of the `pinned` segments.
+    pub(crate) fn read(&self, place: Place, pinned: &[Arc<Segment>]) -> Result<Bytes, Unreadable> {
+        let mut found = None;
+        self.read_all(&[place], pinned, |_, record| found = Some(record));
+        found.unwrap_or_else(|| Err(gone(place)))
+    }
+
+    /// Reads the records at `places`; neighbours are read together.
+    pub(crate) fn read_all(
+        &self,
+        places: &[Place],
+        pinned: &[Arc<Segment>],
+        mut each: impl FnMut(usize, Result<Bytes, Unreadable>),
+    ) {
+        let mut missing: Vec<(At, usize)> = Vec::new();
+        for (index, place) in places.iter().enumerate() {
+            match self.at_hand(*place) {
+                Some(record) => each(index, Ok(record)),
+                None => missing.push((place::at(*place), index)),
+            }
+        }
+        missing.sort_unstable();
+        let mut rest = missing.as_slice();
+        while let Some((first, _)) = rest.first() {
+            let near = |(at, _): &(At, usize)| {
+                at.segment == first.segment && at.offset - first.offset < COALESCE
+            };
+            let (together, after) =
+                rest.split_at(rest.iter().take_while(|item| near(item)).count());
+            match pinned
+                .iter()
+                .find(|segment| segment.number == first.segment)
+            {
+                Some(segment) => read_together(segment, together, &mut each),
+                None => together
+                    .iter()
+                    .for_each(|(_, index)| each(*index, Err(gone(places[*index])))),
+            }
+            rest = after;
+        }
+    }
+}
+
+fn gone(place: Place) -> Unreadable {
+    let At { segment, offset } = place::at(place);
+    Unreadable {
+        path: crate::segments::file_name(segment).into(),
+        offset,
+        damage: Damage::Bad("segment: it is gone"),
+    }
+}
+
+fn read_together(
+    segment: &Segment,
+    together: &[(At, usize)],
+    each: &mut impl FnMut(usize, Result<Bytes, Unreadable>),
+) {
+    let (Some((first, _)), Some((last, _))) = (together.first(), together.last()) else {
+        return;
+    };
+    let end = (last.offset as usize + READ).min(segment.bytes as usize);
+    let whole = read_span(segment, first.offset, end - first.offset as usize);
+    for (at, index) in together {
+        let inside = (at.offset - first.offset) as usize;
+        let record = whole.clone().and_then(|bytes| {
+            let size = record::size_said(&bytes[inside..])?;
+            if inside + size <= bytes.len() {
+                return Ok(bytes.slice(inside..inside + size));
+            }
+            if at.offset as usize + size > segment.bytes as usize {
+                return Err(Damage::Bad("length"));
+            }
+            read_span(segment, at.offset, size)
+        });
+        each(
+            *index,
+            record.map_err(|damage| unreadable(segment, at.offset, damage)),
+        );
+    }
+}
+
+fn unreadable(segment: &Segment, offset: u32, damage: Damage) -> Unreadable {
+    Unreadable {
+        path: segment.path.clone(),
+        offset,
+        damage,
+    }
+}
+
+fn read_span(segment: &Segment, offset: u32, len: usize) -> Result<Bytes, Damage> {
+    let mut bytes = vec![0; len];
+    match segment.file.read_at(&mut bytes, u64::from(offset)) {
+        Ok(()) => Ok(Bytes::from(bytes)),
+        Err(_) => Err(Damage::Bad("block: the disk can't read it")),
+    }
+}
+
+impl DiskBodies {
+    fn at_hand(&self, at: At) -> Option<Bytes> {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let after = recent.groups.partition_point(|group| group.at <= at);
+        let group = recent.groups.get(after.checked_sub(1)?)?;
+        let inside = (at.offset - group.at.offset) as usize;
+        if group.at.segment != at.segment || inside >= group.bytes.len() {
+            return None;
+        }
+        let size = record::size_said(&group.bytes[inside..]).ok()?;
+        (inside + size <= group.bytes.len()).then(|| group.bytes.slice(inside..inside + size))
+    }
+}
+
+/// Records that are kept in memory, each under a number.
+#[derive(Debug, Default)]
+pub(crate) struct Blobs {
+    /// Chunks of fixed length, so that growing moves nothing.
+    chunks: Vec<Vec<Blob>>,
+    free: Vec<u64>,
+    used: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Blob {
+    bytes: Bytes,
+    uses: u32,
+}
+
+const CHUNK: u64 = 4096;
+
+impl Blobs {
+    /// Keeps a record. It is not in use yet.
+    pub(crate) fn keep(&mut self, bytes: Bytes) -> Place {
+        let index = self.free.pop().unwrap_or_else(|| {
+            if self.used.is_multiple_of(CHUNK) {
+                self.chunks.push(vec![Blob::default(); CHUNK as usize]);
+            }
+            self.used += 1;
+            self.used - 1
+        });
+        if let Some(blob) = self.blob(index) {
+            *blob = Blob { bytes, uses: 0 };
+        }
+        Place(index + 1)
+    }
+
+    /// Notes that a place came into use, or fell out of it; what nobody uses is let go.
+    pub(crate) fn note(&mut self, place: Place, in_use: bool) {
+        let index = place.0 - 1;
+        let Some(blob) = self.blob(index) else { return };
+        blob.uses = if in_use {
+            blob.uses + 1
+        } else {
+            blob.uses.saturating_sub(1)
+        };
+        self.drop_unused(place);
+    }
+
+    /// Lets a record go that nobody uses.
+    pub(crate) fn drop_unused(&mut self, place: Place) {
+        let index = place.0 - 1;
+        let Some(blob) = self.blob(index) else { return };
+        if blob.uses == 0 && !blob.bytes.is_empty() {
+            blob.bytes = Bytes::new();
+            self.free.push(index);
+        }
+    }
+
+    fn get(&mut self, place: Place) -> Option<Bytes> {
+        let bytes = self.blob(place.0.checked_sub(1)?)?.bytes.clone();
+        (!bytes.is_empty()).then_some(bytes)
+    }
+
+    fn blob(&mut self, index: u64) -> Option<&mut Blob> {
+        let chunk = usize::try_from(index / CHUNK).ok()?;
+        let inside = usize::try_from(index % CHUNK).ok()?;
+        self.chunks.get_mut(chunk)?.get_mut(inside)
+    }
+}

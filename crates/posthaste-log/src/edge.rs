@@ -1,0 +1,443 @@
+//! The accepting edge: turns the port's commands into records and light commands, in the caller's
+//! own thread, so that the sequencer has little left to do. Refuses what breaks a static rule.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use posthaste_core::command::{Command, Commit, QueueSettings};
+use posthaste_core::job::{OnConflict, Start, Unique, UniqueBy};
+use posthaste_core::machine::{Action, Ending, KeyDigest, Place, UniqueClaim};
+use posthaste_core::view::JobView;
+use posthaste_core::{
+    Error, ErrorKind, JobId, NewJob, Outcome, Payload, Priority, QueueName, Result, Token, WallMs,
+    check, limits,
+};
+use sha2::{Digest, Sha256};
+
+use crate::format::body::{self, Note};
+use crate::format::bytes::{floor_char, small};
+use crate::format::place::{At, pack};
+use crate::format::{Damage, record};
+
+/// A commit, ready for the sequencer.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) key: Option<KeyDigest>,
+    pub(crate) commands: Vec<Light>,
+    /// Every record that the commands point into, one after the other.
+    pub(crate) records: Bytes,
+    /// It adds work: refused when the disk is nearly full.
+    pub(crate) grows: bool,
+    /// It leaves no fact: nobody needs to wait for a sync.
+    pub(crate) heartbeats_only: bool,
+}
+
+/// A record in [`Prepared::records`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) offset: u32,
+    pub(crate) size: u32,
+}
+
+impl Span {
+    /// The record's bytes.
+    pub(crate) fn of(self, records: &Bytes) -> Bytes {
+        records.slice(self.offset as usize..(self.offset + self.size) as usize)
+    }
+}
+
+/// A command whose texts and payloads are in the records.
+#[derive(Debug)]
+pub(crate) enum Light {
+    Enqueue {
+        body: Span,
+        start: Start,
+        key: Option<KeyDigest>,
+        on_conflict: OnConflict,
+    },
+    Settle {
+        id: JobId,
+        token: Token,
+        digest: u32,
+        ending: Ending,
+        note: Option<Span>,
+    },
+    Heartbeat {
+        id: JobId,
+        token: Token,
+        progress: Option<Payload>,
+    },
+    Cancel(JobId),
+    Retry(JobId),
+    Delete(JobId),
+    Edit {
+        id: JobId,
+        body: Option<Span>,
+        priority: Option<Priority>,
+        run_at: Option<WallMs>,
+    },
+    Configure {
+        queue: QueueName,
+        settings: QueueSettings,
+    },
+}
+
+impl Light {
+    /// Facts that it leads to at most.
+    pub(crate) fn facts_max(&self) -> usize {
+        match self {
+            Self::Heartbeat { .. } => 0,
+            Self::Enqueue { .. } => 2,
+            _ => 4,
+        }
+    }
+
+    /// Its record, where it has one.
+    pub(crate) fn span(&self) -> Option<Span> {
+        match self {
+            Self::Enqueue { body, .. } => Some(*body),
+            Self::Settle { note, .. } => *note,
+            Self::Edit { body, .. } => *body,
+            _ => None,
+        }
+    }
+
+    /// The machine's action, its record in its place.
+    pub(crate) fn action<'a>(
+        &'a self,
+        records: &'a [u8],
+        place: Place,
+    ) -> Result<Action<'a>, Damage> {
+        Ok(match self {
+            Self::Enqueue {
+                body,
+                start,
+                key,
+                on_conflict,
+            } => {
+                let from = body.offset as usize + record::HEADER;
+                let len = records
+                    .get(body.offset as usize..)
+                    .and_then(<[u8]>::first_chunk::<4>);
+                let len = u32::from_le_bytes(*len.ok_or(Damage::Short)?) as usize;
+                let data = records.get(from..from + len).ok_or(Damage::Short)?;
+                let job = body::read_job(data)?.summary;
+                let (start, key, on_conflict) = (*start, *key, *on_conflict);
+                Action::Enqueue {
+                    job,
+                    place,
+                    start,
+                    key,
+                    on_conflict,
+                }
+            }
+            Self::Settle {
+                id,
+                token,
+                digest,
+                ending,
+                note: _,
+            } => Action::Settle {
+                id: *id,
+                token: *token,
+                digest: *digest,
+                ending: *ending,
+                note: place,
+            },
+            Self::Heartbeat { id, token, .. } => Action::Heartbeat {
+                id: *id,
+                token: *token,
+            },
+            Self::Cancel(id) => Action::Cancel(*id),
+            Self::Retry(id) => Action::Retry(*id),
+            Self::Delete(id) => Action::Delete(*id),
+            Self::Edit {
+                id,
+                body: _,
+                priority,
+                run_at,
+            } => Action::Edit {
+                id: *id,
+                place,
+                priority: *priority,
+                run_at: *run_at,
+            },
+            Self::Configure { queue, settings } => Action::Configure {
+                queue: queue.as_str(),
+                settings,
+            },
+        })
+    }
+}
+
+/// The place of a record that lies at `span` of records which start at `base`.
+pub(crate) fn placed(base: At, span: Span) -> Place {
+    let at = At {
+        segment: base.segment,
+        offset: base.offset + span.offset,
+    };
+    pack(at, span.size as usize)
+}
+
+/// Checks a commit and writes its records. `whole` fetches a job again whose payload is edited.
+pub(crate) fn prepare(
+    commit: &Commit,
+    now: WallMs,
+    mut whole: impl FnMut(JobId) -> Option<NewJob>,
+) -> Result<Prepared> {
+    check::commit(commit)?;
+    let mut prepared = Prepared {
+        key: commit
+            .key
+            .as_ref()
+            .map(|key| key_digest(b"commit", &key.key, &key.digest)),
+        commands: Vec::with_capacity(commit.commands.len()),
+        records: Bytes::new(),
+        grows: false,
+        heartbeats_only: true,
+    };
+    let mut records = Vec::with_capacity(records_size(commit));
+    for (index, command) in commit.commands.iter().enumerate() {
+        let light = one(command, now, &mut prepared, &mut records, &mut whole)
+            .map_err(|error| error.at_command(index))?;
+        prepared.heartbeats_only &= matches!(light, Light::Heartbeat { .. });
+        prepared.commands.push(light);
+    }
+    prepared.records = Bytes::from(records);
+    Ok(prepared)
+}
+
+/// Roughly what the records will take, so that they are written without moving.
+fn records_size(commit: &Commit) -> usize {
+    let size = |command: &Command| match command {
+        Command::Enqueue(job) => {
+            160 + job.payload.bytes.len() + 64 * (job.tags.len() + job.metadata.len())
+        }
+        Command::Settle { .. } => 64,
+        _ => 0,
+    };
+    commit.commands.iter().map(size).sum()
+}
+
+fn one(
+    command: &Command,
+    now: WallMs,
+    prepared: &mut Prepared,
+    records: &mut Vec<u8>,
+    whole: &mut impl FnMut(JobId) -> Option<NewJob>,
+) -> Result<Light> {
+    Ok(match command {
+        Command::Enqueue(job) => {
+            prepared.grows = true;
+            enqueue(job, now, records)
+        }
+        Command::Settle { id, token, outcome } => settle(*id, *token, outcome, records),
+        Command::Heartbeat {
+            id,
+            token,
+            progress,
+        } => Light::Heartbeat {
+            id: *id,
+            token: *token,
+            progress: progress.clone(),
+        },
+        Command::Cancel(id) => Light::Cancel(*id),
+        Command::Retry(id) => Light::Retry(*id),
+        Command::Delete(id) => Light::Delete(*id),
+        Command::Edit { id, edit } => {
+            let body = match &edit.payload {
+                None => None,
+                Some(payload) => {
+                    prepared.grows = true;
+                    let mut job = whole(*id).ok_or_else(|| no_such_job(*id))?;
+                    job.payload = payload.clone();
+                    job.priority = edit.priority.unwrap_or(job.priority);
+                    Some(append(records, |into| {
+                        body::write_job(into, &job, now, None)
+                    }))
+                }
+            };
+            Light::Edit {
+                id: *id,
+                body,
+                priority: edit.priority,
+                run_at: edit.run_at,
+            }
+        }
+        Command::Configure { queue, settings } => Light::Configure {
+            queue: queue.clone(),
+            settings: settings.clone(),
+        },
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "this store does not know that command",
+            ));
+        }
+    })
+}
+
+/// What to say where a job isn't, or is no longer.
+pub(crate) fn no_such_job(id: JobId) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no job {id}")).next(
+        "it may have been deleted, or forgotten by retention: completed jobs are kept for 24 hours",
+    )
+}
+
+fn append(records: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> usize) -> Span {
+    let offset = small(records.len());
+    let size = small(write(records));
+    Span { offset, size }
+}
+
+fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
+    let unique = job.unique.as_ref().map(|unique| claim(job, unique, now));
+    let body = append(records, |into| body::write_job(into, job, now, unique));
+    let key = job.idempotency_key.as_deref().map(|key| {
+        let mut same = Vec::new();
+        let lasting = unique.map(|unique| UniqueClaim {
+            until: None,
+            ..unique
+        });
+        body::write_job(&mut same, job, WallMs(0), lasting);
+        let body = &same[record::HEADER + 16..];
+        key_digest(
+            b"job",
+            key,
+            &sha(&[body, format!("{:?}", job.start).as_bytes()]),
+        )
+    });
+    let on_conflict = job
+        .unique
+        .as_ref()
+        .map_or(OnConflict::Existing, |unique| unique.on_conflict);
+    Light::Enqueue {
+        body,
+        start: job.start,
+        key,
+        on_conflict,
+    }
+}
+
+fn claim(job: &NewJob, unique: &Unique, now: WallMs) -> UniqueClaim {
+    let kind = job.kind.as_str().as_bytes();
+    let digest = match &unique.by {
+        UniqueBy::Key(key) => sha(&[b"key", kind, key.as_bytes()]),
+        UniqueBy::Payload => sha(&[b"payload", kind, &job.payload.bytes]),
+    };
+    let until = unique.period_ms.map(|period| now.plus(period));
+    UniqueClaim {
+        digest,
+        until,
+        states: unique.states,
+    }
+}
+
+/// A digest of `parts`, each with its length before it.
+fn sha(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+fn key_digest(scope: &[u8], key: &str, body: &[u8; 16]) -> KeyDigest {
+    let [a, b, c, d, ..] = *body;
+    let digest = sha(&[scope, key.as_bytes()]);
+    KeyDigest {
+        key: digest.first_chunk().copied().unwrap_or_default(),
+        body: u32::from_le_bytes([a, b, c, d]),
+    }
+}
+
+fn settle(id: JobId, token: Token, outcome: &Outcome, records: &mut Vec<u8>) -> Light {
+    let error = |text: &Arc<str>, records: &mut Vec<u8>| {
+        let text = floor_char(text, limits::RESULT_BYTES_MAX);
+        Some(append(records, |into| {
+            body::write_note(into, id, Note::Error(text))
+        }))
+    };
+    let (ending, note) = match outcome {
+        Outcome::Completed { result } => {
+            let note = result.as_ref().map(|result| {
+                let note = Note::Result(result.content_type.as_deref(), &result.bytes);
+                append(records, |into| body::write_note(into, id, note))
+            });
+            (Ending::Completed, note)
+        }
+        Outcome::Retry {
+            error: text,
+            delay_ms,
+        } => (
+            Ending::Retry {
+                delay_ms: *delay_ms,
+            },
+            error(text, records),
+        ),
+        Outcome::Snooze { delay_ms } => (
+            Ending::Snooze {
+                delay_ms: *delay_ms,
+            },
+            None,
+        ),
+        Outcome::Cancel { reason } => (Ending::Cancel, error(reason, records)),
+        Outcome::Dead { error: text } => (Ending::Dead, error(text, records)),
+        Outcome::Release {
+            delay_ms,
+            undecodable,
+        } => (
+            Ending::Release {
+                delay_ms: *delay_ms,
+                undecodable: *undecodable,
+            },
+            None,
+        ),
+    };
+    Light::Settle {
+        id,
+        token,
+        digest: outcome_digest(outcome),
+        ending,
+        note,
+    }
+}
+
+/// What a repeated settle is known by. Never 0.
+pub(crate) fn outcome_digest(outcome: &Outcome) -> u32 {
+    let mut crc = crc32c::crc32c(outcome.word().as_bytes());
+    let mut add = |bytes: &[u8]| crc = crc32c::crc32c_append(crc, bytes);
+    match outcome {
+        Outcome::Completed {
+            result: Some(result),
+        } => add(&result.bytes),
+        Outcome::Completed { result: None } => {}
+        Outcome::Retry { error, delay_ms } => {
+            add(error.as_bytes());
+            add(&delay_ms.map_or(u64::MAX, |delay| delay).to_le_bytes());
+        }
+        Outcome::Snooze { delay_ms } => add(&delay_ms.to_le_bytes()),
+        Outcome::Cancel { reason: text } | Outcome::Dead { error: text } => add(text.as_bytes()),
+        Outcome::Release {
+            delay_ms,
+            undecodable,
+        } => {
+            add(&delay_ms.to_le_bytes());
+            add(&[u8::from(*undecodable)]);
+        }
+    }
+    crc.max(1)
+}
+
+/// A job again, as it was enqueued, to be written with another payload.
+pub(crate) fn again(view: JobView) -> NewJob {
+    let mut job = NewJob::new(view.id, view.queue, view.kind, view.payload);
+    job.priority = view.priority;
+    job.deadline = view.deadline;
+    job.retry = view.retry;
+    job.tags = view.tags;
+    job.metadata = view.metadata;
+    job
+}

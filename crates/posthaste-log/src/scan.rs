@@ -1,0 +1,185 @@
+//! Reads the groups of one segment in order, and tells a torn tail from corruption.
+//!
+//! Damage is a torn tail only where nothing shows that what is damaged was ever durable: no mark
+//! in the superblock, and none in a later group of the same segment. Everything else is
+//! corruption, and is named.
+
+use posthaste_core::machine::{Fact, Place, Summary};
+
+use crate::format::record::{self, Tag};
+use crate::format::segment::{Footer, Header};
+use crate::format::{BLOCK, Damage, body, facts, group, place};
+
+/// A segment's bytes, all of them.
+pub(crate) struct Scan<'a> {
+    bytes: &'a [u8],
+    number: u64,
+    offset: usize,
+    next_seq: Option<u64>,
+    link: Option<u32>,
+}
+
+/// A group whose header and body were verified.
+#[derive(Clone, Copy)]
+pub(crate) struct Group<'a> {
+    pub(crate) header: group::Header,
+    pub(crate) offset: usize,
+    bytes: &'a [u8],
+}
+
+/// Where the groups end, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) offset: usize,
+    pub(crate) damage: Option<Damage>,
+}
+
+impl<'a> Scan<'a> {
+    /// Scans `bytes` of the segment `number`. The first group must be `next_seq` and follow
+    /// `link`, where those are known.
+    pub(crate) fn new(
+        bytes: &'a [u8],
+        number: u64,
+        next_seq: Option<u64>,
+        link: Option<u32>,
+    ) -> Self {
+        Self {
+            bytes,
+            number,
+            offset: BLOCK,
+            next_seq,
+            link,
+        }
+    }
+
+    /// The next group, or where and why there is none.
+    pub(crate) fn next(&mut self) -> Result<Group<'a>, End> {
+        let end = |damage| End {
+            offset: self.offset,
+            damage,
+        };
+        let groups = &self.bytes[..self.bytes.len().saturating_sub(BLOCK)];
+        let rest = groups.get(self.offset..).unwrap_or(&[]);
+        if rest.len() < BLOCK {
+            return Err(end(None));
+        }
+        let header = match group::read_header(rest) {
+            Ok(header) => header,
+            Err(newer @ Damage::Newer(_)) => return Err(end(Some(newer))),
+            Err(damage) => return Err(end(self.was_ours(rest).then_some(damage))),
+        };
+        if header.segment != self.number {
+            return Err(end(None)); // left by an earlier life of a recycled file
+        }
+        if self.next_seq.is_some_and(|seq| seq != header.seq) {
+            return Err(end(Some(Damage::Bad("sequence number"))));
+        }
+        if self.link.is_some_and(|link| link != header.link) {
+            return Err(end(Some(Damage::Bad("link to the group before"))));
+        }
+        if let Err(damage) = group::verify_body(&header, rest) {
+            return Err(end(Some(damage)));
+        }
+        let group = Group {
+            header,
+            offset: self.offset,
+            bytes: &rest[..header.size()],
+        };
+        self.offset += header.size();
+        self.next_seq = Some(header.seq + 1);
+        self.link = Some(header.crc);
+        Ok(group)
+    }
+
+    /// Whether an unreadable header was once written here in this life of the file, and not in an
+    /// earlier one: by its magic number, or by its place in the order.
+    fn was_ours(&self, block: &[u8]) -> bool {
+        let number = |at: usize| {
+            block[at..]
+                .first_chunk::<8>()
+                .map(|bytes| u64::from_le_bytes(*bytes))
+        };
+        let in_order = self.next_seq.is_some() && number(16) == self.next_seq;
+        group::has_magic(block) || (in_order && number(24) == Some(self.number))
+    }
+
+    /// The highest durable mark in any group of this segment that lies behind `offset` and can be
+    /// read, and where the last such group ends.
+    pub(crate) fn marks_behind(&self, offset: usize, epoch: u32) -> Option<(u64, usize)> {
+        let groups = &self.bytes[..self.bytes.len().saturating_sub(BLOCK)];
+        let mut found: Option<(u64, usize)> = None;
+        for at in (offset..groups.len()).step_by(BLOCK) {
+            let Ok(header) = group::read_header(&groups[at..]) else {
+                continue;
+            };
+            if header.segment != self.number || header.epoch != epoch {
+                continue;
+            }
+            let (mark, end) = found.unwrap_or((0, 0));
+            let reaches = (at + header.size()).min(groups.len());
+            // A group behind the damage was begun after what its own mark says was durable.
+            let proves = if at > offset { header.durable } else { 0 };
+            found = Some((mark.max(proves), end.max(reaches)));
+        }
+        found
+    }
+
+    /// The segment's own header, and its footer where it was sealed.
+    pub(crate) fn frame(bytes: &[u8]) -> (Result<Header, Damage>, Result<Footer, Damage>) {
+        let footer = bytes
+            .len()
+            .checked_sub(BLOCK)
+            .and_then(|at| bytes.get(at..))
+            .unwrap_or(&[]);
+        (Header::read(bytes), Footer::read(footer))
+    }
+}
+
+impl<'a> Group<'a> {
+    /// Reads the facts in order.
+    pub(crate) fn facts(&self, each: impl FnMut(Fact<'a>)) -> Result<(), Damage> {
+        let at = group::HEADER + self.header.facts_at as usize;
+        let record = record::read(self.bytes.get(at..).ok_or(Damage::Short)?)?;
+        if record.tag != Tag::Facts {
+            return Err(Damage::Bad("record where the facts should be"));
+        }
+        facts::read(record.data, |place| self.summary(place), each)
+    }
+
+    /// What the job at `place`, in this group, is.
+    fn summary(&self, place: Place) -> Result<Summary<'a>, Damage> {
+        let offset = place::at(place).offset as usize;
+        let inside = offset
+            .checked_sub(self.offset)
+            .and_then(|at| self.bytes.get(at..));
+        let record = read_unverified(inside.ok_or(Damage::Bad("place of a job"))?)?;
+        Ok(body::read_job(record)?.summary)
+    }
+
+    /// Every record of the group but the facts, with its offset in the segment.
+    pub(crate) fn records(
+        &self,
+        mut each: impl FnMut(usize, record::Record<'a>),
+    ) -> Result<(), Damage> {
+        let end = group::HEADER + self.header.facts_at as usize;
+        let mut at = group::HEADER;
+        while at < end {
+            let record = record::read(self.bytes.get(at..end).ok_or(Damage::Short)?)?;
+            each(self.offset + at, record);
+            at += record.size;
+        }
+        Ok(())
+    }
+}
+
+/// The data of a job's record inside a group whose checksum held.
+fn read_unverified(bytes: &[u8]) -> Result<&[u8], Damage> {
+    let size = record::size_said(bytes)?;
+    let len = u32::from_le_bytes(*bytes.first_chunk::<4>().ok_or(Damage::Short)?) as usize;
+    if bytes.get(8) != Some(&(Tag::Job as u8)) || bytes.len() < size {
+        return Err(Damage::Bad("record of a job"));
+    }
+    bytes
+        .get(record::HEADER..record::HEADER + len)
+        .ok_or(Damage::Short)
+}

@@ -1,0 +1,531 @@
+//! The store that people open: [`Log`], and its threads.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use posthaste_core::command::{Commit, Committed, Reply};
+use posthaste_core::machine::Machine;
+use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
+use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
+use posthaste_core::{Error, ErrorKind, JobId, JobState, NewJob, Result, check};
+
+use crate::background::Background;
+use crate::bodies::Bodies;
+use crate::commits::Shared;
+use crate::disk::Disk;
+use crate::edge;
+use crate::effect::{self, Delivery, Effect, Raw};
+use crate::files::{Files, io_error};
+use crate::format::{body, record};
+use crate::inbox::Ask;
+use crate::journal::Journal;
+use crate::live::Live;
+use crate::recovery::{self, Recovered};
+use crate::segments::Segments;
+use crate::sequencer::Sequencer;
+use crate::{Durability, Location, Options};
+
+/// The embedded store: jobs in memory or in a directory of this machine.
+///
+/// Cheap to clone; every clone is the same store. It is closed by [`Store::close`], or when the
+/// last clone is dropped; until then its directory is locked.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Option<Threads>>,
+    cut: Option<String>,
+}
+
+struct Threads {
+    sequencer: JoinHandle<()>,
+    syncer: Option<JoinHandle<()>>,
+    reader: JoinHandle<()>,
+    stop_reader: mpsc::Sender<Effect>,
+    background: Option<(Background, Arc<Files>)>,
+    _lock: Option<Box<dyn Send + Sync>>,
+}
+
+impl std::fmt::Debug for Threads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Threads")
+    }
+}
+
+/// What a store is built from, in memory or on disk.
+struct Parts {
+    machine: Machine,
+    bodies: Bodies,
+    journal: Option<Journal<Effect>>,
+    live: Live,
+    disk: Option<OnDisk>,
+    clean: bool,
+    cut: Option<String>,
+}
+
+struct OnDisk {
+    files: Arc<Files>,
+    segments: Arc<Segments>,
+    snapshot: u64,
+    lock: Box<dyn Send + Sync>,
+}
+
+impl Log {
+    /// Opens a store, and creates it where there is none. Blocks while it reads what is there:
+    /// about a second for a million waiting jobs.
+    ///
+    /// # Errors
+    /// `Locked` when another process holds it, `Corrupt`, `NewerFormat`, `Io`, `DiskFull`,
+    /// `Invalid` for options that can't be.
+    pub fn open(options: Options) -> Result<Self> {
+        check_options(&options)?;
+        let parts = match &options.location {
+            Location::Memory => Parts {
+                machine: Machine::new(),
+                bodies: Bodies::Memory(Mutex::default()),
+                journal: None,
+                live: Live::default(),
+                disk: None,
+                clean: true,
+                cut: None,
+            },
+            Location::Directory(dir) => on_disk(&options, dir)?,
+        };
+        Self::start(options, parts)
+    }
+
+    /// What recovery cut off when the store was opened, in words; `None` where nothing was torn.
+    #[must_use]
+    pub fn recovery_report(&self) -> Option<&str> {
+        self.0.cut.as_deref()
+    }
+
+    fn start(options: Options, parts: Parts) -> Result<Self> {
+        let (reader, to_read) = mpsc::channel();
+        let clock = Arc::clone(&options.clock);
+        let shared = Arc::new(Shared::new(
+            parts.bodies,
+            clock,
+            options.durability,
+            parts.journal,
+            reader.clone(),
+        ));
+        if let Some(cut) = &parts.cut {
+            shared.stats.problem(cut.clone());
+        }
+        let live = Arc::new(Mutex::new(parts.live));
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("the system gives no random numbers: {error}"),
+            )
+        })?;
+        let health = health_of(
+            &options,
+            parts.disk.as_ref().map(|disk| Arc::clone(&disk.segments)),
+            Arc::clone(&live),
+        );
+        let mut sequencer = Sequencer::new(
+            Arc::clone(&shared),
+            parts.machine,
+            Arc::clone(&live),
+            u64::from_le_bytes(seed),
+            health,
+        );
+        sequencer.after_opening(parts.clean);
+        let nudged = Arc::downgrade(&shared);
+        options.clock.on_moved(Box::new(move || {
+            if let Some(shared) = nudged.upgrade() {
+                shared.inbox.nudge();
+            }
+        }));
+        let (background, lock) = match parts.disk {
+            None => (None, None),
+            Some(disk) => {
+                let files = Arc::clone(&disk.files);
+                let background = Background::start(
+                    &options,
+                    Arc::clone(&shared),
+                    disk.files,
+                    disk.segments,
+                    live,
+                    disk.snapshot,
+                )?;
+                (Some((background, files)), Some(disk.lock))
+            }
+        };
+        let syncing = background.is_some().then(|| {
+            let shared = Arc::clone(&shared);
+            spawn("posthaste-syncer", move || shared.sync_until_stopped())
+        });
+        let reading = Arc::clone(&shared);
+        let threads = Threads {
+            sequencer: spawn("posthaste-sequencer", move || sequencer.run())?,
+            syncer: syncing.transpose()?,
+            reader: spawn("posthaste-reader", move || {
+                to_read
+                    .into_iter()
+                    .take_while(|effect| !matches!(effect, Effect::Stop))
+                    .for_each(|effect| {
+                        effect::read_and_release(effect, &reading.bodies, &reading.inbox);
+                    });
+            })?,
+            stop_reader: reader,
+            background,
+            _lock: lock,
+        };
+        Ok(Self(Arc::new(Inner {
+            shared,
+            threads: Mutex::new(Some(threads)),
+            cut: parts.cut,
+        })))
+    }
+
+    /// Asks the sequencer, and waits for its answer.
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<Result<T>>) -> Ask) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.0.shared.inbox.ask(ask(reply))?;
+        answer.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn stopped(&self) -> Error {
+        self.0
+            .shared
+            .hold()
+            .poisoned
+            .clone()
+            .unwrap_or_else(crate::inbox::closed)
+    }
+
+    async fn commit_all(&self, commits: Vec<Commit>) -> Result<Vec<Result<Committed>>> {
+        let now = self.0.shared.clock.now().wall;
+        let mut prepared = Vec::with_capacity(commits.len());
+        for commit in &commits {
+            let edited = self.edited(commit).await?;
+            prepared.push(edge::prepare(commit, now, |id| {
+                edited.iter().find(|job| job.id == id).cloned()
+            }));
+        }
+        let raw = self.ask(|reply| Ask::Commit(prepared, reply)).await?;
+        let mut done = Vec::with_capacity(raw.len());
+        for (raws, commit) in raw.into_iter().zip(&commits) {
+            done.push(match raws {
+                Ok(raws) => self.committed(raws, commit).await,
+                Err(error) => Err(error),
+            });
+        }
+        Ok(done)
+    }
+
+    /// The jobs whose payloads a commit edits, whole, to be written anew.
+    async fn edited(&self, commit: &Commit) -> Result<Vec<NewJob>> {
+        let mut jobs = Vec::new();
+        for command in &commit.commands {
+            if let posthaste_core::Command::Edit { id, edit } = command
+                && edit.payload.is_some()
+                && let Some(view) = self.ask(|reply| Ask::Job(*id, reply)).await?
+            {
+                jobs.push(edge::again(view));
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The answers of one commit, those that are kept under a key read back.
+    async fn committed(&self, raws: Vec<Raw>, commit: &Commit) -> Result<Committed> {
+        let mut replies = Vec::with_capacity(raws.len());
+        for raw in raws {
+            match raw {
+                Raw::Reply(reply) => replies.push(reply),
+                Raw::Kept(place, pinned) => {
+                    let bytes = self.0.shared.bodies.read(place, &pinned).map_err(|unreadable| {
+                        Error::new(ErrorKind::Corrupt, format!("the answer of an idempotency key can't be read from {} at offset {}: {}", unreadable.path.display(), unreadable.offset, unreadable.damage))
+                            .next("run `posthaste verify`; look the job up by other means before sending it under a new key")
+                    })?;
+                    match kept(&bytes) {
+                        Some(Kept::Job(id)) => replies.push(self.existing(id).await?),
+                        Some(Kept::Answer(answers)) if commit.key.is_some() => {
+                            return Ok(Committed {
+                                replies: answers,
+                                repeated: true,
+                            });
+                        }
+                        _ => {
+                            return Err(Error::new(
+                                ErrorKind::Corrupt,
+                                "the answer of an idempotency key is not one",
+                            )
+                            .next("run `posthaste verify`"));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Committed {
+            replies,
+            repeated: false,
+        })
+    }
+
+    /// The reply for a job that was enqueued under the same key before.
+    async fn existing(&self, id: JobId) -> Result<Reply> {
+        let view = self.ask(|reply| Ask::Job(id, reply)).await?;
+        // A job that retention has forgotten had come to an end.
+        let state = view.map_or(JobState::Completed, |view| view.state);
+        Ok(Reply::Enqueued {
+            id,
+            state,
+            existing: true,
+        })
+    }
+}
+
+enum Kept {
+    Job(JobId),
+    Answer(Vec<Reply>),
+}
+
+fn kept(bytes: &[u8]) -> Option<Kept> {
+    let record = record::read(bytes).ok()?;
+    match record.tag {
+        record::Tag::Job => Some(Kept::Job(body::read_job(record.data).ok()?.summary.id)),
+        record::Tag::Answer => Some(Kept::Answer(body::read_answer(record.data).ok()?.1)),
+        _ => None,
+    }
+}
+
+fn check_options(options: &Options) -> Result<()> {
+    let bytes = options.segment_bytes;
+    if !bytes.is_multiple_of(4096) || !(64 * 1024..=64 * 1024 * 1024).contains(&bytes) {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("segments of {bytes} bytes can't be"),
+        )
+        .next("use a multiple of 4096 from 64 KiB to 64 MiB"));
+    }
+    if let Durability::Interval(ms) = options.durability
+        && !(1..=60_000).contains(&ms)
+    {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("a sync interval of {ms} ms can't be"),
+        )
+        .next("use 1ms to 1m"));
+    }
+    Ok(())
+}
+
+fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
+    options
+        .disk
+        .create_dir_all(dir)
+        .map_err(|error| io_error("create", dir, &error))?;
+    let lock = lock(&*options.disk, dir, options.lock_wait_ms)?;
+    let mono = options.clock.now().mono;
+    let Recovered {
+        files,
+        machine,
+        segments,
+        position,
+        live,
+        clean,
+        snapshot,
+        cut,
+    } = recovery::open(Arc::clone(&options.disk), dir, options.segment_bytes, mono)?;
+    let epoch = files.superblock().epoch;
+    Ok(Parts {
+        machine,
+        bodies: Bodies::on_disk(Arc::clone(&segments)),
+        journal: Some(Journal::new(Arc::clone(&segments), epoch, position)),
+        live,
+        disk: Some(OnDisk {
+            files,
+            segments,
+            snapshot,
+            lock,
+        }),
+        clean,
+        cut,
+    })
+}
+
+/// Takes the lock of a directory, waiting for it where that was asked for.
+pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait_ms: u64) -> Result<Box<dyn Send + Sync>> {
+    let path = dir.join("lock");
+    let until = Instant::now() + Duration::from_millis(wait_ms);
+    let holder = format!("{}\n", std::process::id());
+    loop {
+        if let Some(lock) = disk
+            .lock(&path, &holder)
+            .map_err(|error| io_error("lock", &path, &error))?
+        {
+            return Ok(lock);
+        }
+        if Instant::now() >= until {
+            let by = disk.read_small(&path).unwrap_or_default();
+            let by = by.trim();
+            let by = if by.is_empty() {
+                "another process".to_owned()
+            } else {
+                format!("process {by}")
+            };
+            return Err(Error::new(ErrorKind::Locked, format!("{} is held by {by}", dir.display()))
+                .next("stop it, talk to its server with --store http://…, or wait for it with --lock-wait 30s"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, format!("a thread can't be started: {error}"))
+                .next("raise the limit of threads of this user")
+        })
+}
+
+fn health_of(
+    options: &Options,
+    segments: Option<Arc<Segments>>,
+    live: Arc<Mutex<Live>>,
+) -> crate::sequencer::HealthOf {
+    let durability = match (&options.location, options.durability) {
+        (Location::Memory, _) => "memory".to_owned(),
+        (_, Durability::Sync) => "sync".to_owned(),
+        (_, Durability::Interval(ms)) => format!("interval={ms}ms"),
+    };
+    let store = if options.location == Location::Memory {
+        "memory"
+    } else {
+        "file"
+    };
+    Box::new(move |shared| Health {
+        store,
+        durability: durability.clone(),
+        accepting: !shared.stats.disk_low.load(Ordering::Relaxed),
+        problems: shared
+            .stats
+            .problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+        disk_bytes: segments
+            .as_ref()
+            .map_or(0, |segments| segments.disk_bytes()),
+        live_bytes: live.lock().unwrap_or_else(PoisonError::into_inner).total(),
+        syncs: shared.stats.syncs.load(Ordering::Relaxed),
+        commits: shared.stats.commits.load(Ordering::Relaxed),
+    })
+}
+
+impl Inner {
+    /// Ends the threads, and lets go of the directory. The sequencer has been told to finish.
+    fn join(&self) -> Result<()> {
+        let Some(threads) = self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return Ok(());
+        };
+        let mut outcome = Ok(());
+        let _panicked_and_poisoned = threads.sequencer.join();
+        if let Some(syncer) = threads.syncer {
+            let _panicked = syncer.join();
+        }
+        if let Some((background, files)) = threads.background {
+            background.stop();
+            if self.shared.hold().poisoned.is_none() {
+                outcome = self
+                    .shared
+                    .mark(&files, true)
+                    .map_err(|error| io_error("write", &files.dir.join("superblock"), &error));
+            }
+        }
+        let _ended = threads.stop_reader.send(Effect::Stop);
+        let _panicked = threads.reader.join();
+        outcome
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let (reply, answer) = oneshot::channel();
+        if self.shared.inbox.ask(Ask::Close(reply)).is_ok() {
+            let _outcome = answer.recv();
+        }
+        let _outcome = self.join();
+    }
+}
+
+impl Store for Log {
+    fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
+        Box::pin(self.commit_all(commits))
+    }
+
+    fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
+        Box::pin(async move {
+            check::lease(&ask)?;
+            self.ask(|reply| Ask::Lease(ask, reply))
+                .await
+                .map(Delivery::take)
+        })
+    }
+
+    fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
+        Box::pin(self.ask(move |reply| Ask::Tail(ask, reply)))
+    }
+
+    fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {
+        Box::pin(self.ask(move |reply| Ask::Job(id, reply)))
+    }
+
+    fn jobs(
+        &self,
+        filter: JobFilter,
+        cursor: Option<u64>,
+        max: u32,
+    ) -> PortFuture<'_, Result<JobPage>> {
+        Box::pin(async move {
+            let tag = filter.tag.clone();
+            let page = self
+                .ask(|reply| Ask::Jobs(filter, cursor, max, reply))
+                .await?;
+            let wanted = |job: &JobView| tag.as_ref().is_none_or(|tag| job.tags.contains(tag));
+            Ok(JobPage {
+                jobs: page.jobs.into_iter().filter(wanted).collect(),
+                next: page.next,
+            })
+        })
+    }
+
+    fn queues(&self) -> PortFuture<'_, Result<Vec<QueueView>>> {
+        Box::pin(self.ask(Ask::Queues))
+    }
+
+    fn health(&self) -> PortFuture<'_, Result<Health>> {
+        Box::pin(self.ask(Ask::Health))
+    }
+
+    fn close(&self) -> PortFuture<'_, Result<()>> {
+        Box::pin(async move {
+            match self.ask(Ask::Close).await {
+                Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
+                Err(error) => {
+                    let _already_failed = self.0.join();
+                    Err(error)
+                }
+                Ok(()) => self.0.join(),
+            }
+        })
+    }
+}

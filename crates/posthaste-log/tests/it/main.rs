@@ -1,0 +1,3 @@
+//! What the embedded store promises, attacked through its public face.
+
+mod life;
