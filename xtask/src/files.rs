@@ -26,6 +26,22 @@ const WORDS: [(&str, &str, &str, &str); 6] = [
     ),
 ];
 
+/// What only one file of a crate may do: (files below, a word, the file that may, why).
+const FENCES: [(&str, &str, &str, &str); 2] = [
+    (
+        "crates/posthaste-log/src/",
+        "fs::",
+        "disk.rs",
+        "files are touched through the disk that was passed in",
+    ),
+    (
+        "crates/posthaste-log/src/",
+        "SystemTime",
+        "clock.rs",
+        "time is read from the clock that was passed in",
+    ),
+];
+
 /// Judges every file that git knows.
 pub(crate) fn check() -> Found {
     let names = match tracked("") {
@@ -46,6 +62,7 @@ pub(crate) fn check() -> Found {
             notes.push(format!("{name} has {lines} lines: should it be two?"));
         }
         wrong.extend(words_in(&name, &text));
+        wrong.extend(fences_in(&name, &text));
     }
     Found::from(wrong, notes)
 }
@@ -81,9 +98,29 @@ fn words_in(name: &str, text: &str) -> Vec<String> {
     wrong
 }
 
+fn fences_in(name: &str, text: &str) -> Vec<String> {
+    let fenced = |(below, word, only, _): &&(&str, &str, &str, &str)| {
+        let inside = name.starts_with(below) && !name.ends_with(only);
+        inside && !name.ends_with("tests.rs") && text.contains(word)
+    };
+    FENCES
+        .iter()
+        .filter(fenced)
+        .map(|(_, word, only, why)| format!("{name}: {word:?} belongs in {only}: {why}"))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fence_is_minded() {
+        let climbed = |name| fences_in(name, "std::fs::read(path)").len();
+        assert_eq!(climbed("crates/posthaste-log/src/journal.rs"), 1);
+        assert_eq!(climbed("crates/posthaste-log/src/disk.rs"), 0);
+        assert_eq!(climbed("crates/posthaste-server/src/main.rs"), 0);
+    }
 
     #[test]
     fn a_forbidden_word_is_named_with_its_line() {
