@@ -1,0 +1,194 @@
+//! Reading a body within its limits, before anything is made of it.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _, to_bytes};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use bytes::Bytes;
+use http_body_util::LengthLimitError;
+use posthaste_core::command::CommitKey;
+use posthaste_core::{Error, ErrorKind, Result, limits};
+use sha2::{Digest, Sha256};
+use tokio::sync::SemaphorePermit;
+
+use super::Served;
+
+/// Longest time for a body, from the head to its last byte.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// A body up to this many bytes is read at once; larger ones take turns.
+const SMALL_BYTES: u64 = 64 * 1024;
+/// Most larger bodies held at once: together at most half a gibibyte.
+pub(super) const LARGE_BODIES_MAX: usize = 64;
+
+/// A request whose body has come in. A large one holds its turn until the answer is ready.
+pub(super) struct Input<'a> {
+    pub(super) parts: Parts,
+    pub(super) body: Bytes,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+/// Reads the body of `request`.
+///
+/// # Errors
+/// `TooLarge` past 8 MiB; `Invalid` where it breaks off, takes longer than 30 s, or has half a
+/// character in it; `Busy` where too many large ones are being worked on.
+pub(super) async fn read(served: &Served, request: Request) -> Result<Input<'_>> {
+    let (parts, body) = request.into_parts();
+    let size = body.size_hint();
+    if size.lower() > limits::COMMIT_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let turn = if size.upper().is_some_and(|bytes| bytes <= SMALL_BYTES) {
+        None
+    } else {
+        Some(take_turn(served).await?)
+    };
+    let body = tokio::time::timeout(TIMEOUT, read_all(body))
+        .await
+        .map_err(|_| {
+            Error::new(ErrorKind::Invalid, "the body did not come within 30s")
+                .next("send less at once")
+        })??;
+    refuse_half_characters(&body)?;
+    Ok(Input {
+        parts,
+        body,
+        _turn: turn,
+    })
+}
+
+async fn take_turn(served: &Served) -> Result<SemaphorePermit<'_>> {
+    let turn = tokio::time::timeout(TIMEOUT, served.large_bodies.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Busy,
+            format!("{LARGE_BODIES_MAX} large requests are being worked on"),
+        )
+        .next("try again in 1s, or send less at once")
+        .retry_after_ms(1_000)
+    })
+}
+
+async fn read_all(body: Body) -> Result<Bytes> {
+    to_bytes(body, limits::COMMIT_BYTES_MAX)
+        .await
+        .map_err(|error| {
+            if error
+                .source()
+                .is_some_and(|cause| cause.is::<LengthLimitError>())
+            {
+                return too_large();
+            }
+            Error::new(ErrorKind::Invalid, format!("the body broke off: {error}"))
+                .next("send it again")
+        })
+}
+
+fn too_large() -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!(
+            "the body is larger than {} MiB",
+            limits::COMMIT_BYTES_MAX >> 20
+        ),
+    )
+    .next("send fewer jobs at once, and keep large content elsewhere")
+}
+
+/// A `\ud800` without its other half is no character, and no worker could read it: payloads are
+/// passed through unparsed, so that it has to be found here.
+fn refuse_half_characters(body: &[u8]) -> Result<()> {
+    let mut rest = body;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = &rest[at..];
+        let length = match (unit(escape), escape.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("the body has half a character, {}", text(escape)),
+                )
+                .next("escape a character beyond the first 65536 as a pair, or send it as UTF-8"));
+            }
+            _ => 2,
+        };
+        rest = escape.get(length..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn text(escape: &[u8]) -> String {
+    String::from_utf8_lossy(escape.get(..6).unwrap_or(escape)).into_owned()
+}
+
+/// The UTF-16 unit of a `\uXXXX` at the start of `text`.
+fn unit(text: &[u8]) -> Option<u16> {
+    let digits = text.strip_prefix(b"\\u")?.get(..4)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    u16::from_str_radix(digits, 16).ok()
+}
+
+/// The key of a whole request, where its head gives one. The digest stands for the method, the
+/// path and the body.
+///
+/// # Errors
+/// `Invalid` for a key that is empty, too long, or not printable ASCII.
+pub(super) fn key(input: &Input<'_>) -> Result<Option<CommitKey>> {
+    let Some(value) = input.parts.headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().map(str::trim);
+    let Some(key) = key.filter(|key| !key.is_empty() && key.len() <= limits::KEY_BYTES_MAX) else {
+        return Err(
+            Error::new(ErrorKind::Invalid, "the Idempotency-Key is not one").next(format!(
+                "give 1 to {} printable ASCII characters, such as a UUID",
+                limits::KEY_BYTES_MAX
+            )),
+        );
+    };
+    let mut hash = Sha256::new();
+    for part in [
+        input.parts.method.as_str().as_bytes(),
+        input.parts.uri.path().as_bytes(),
+        &input.body,
+    ] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hash.finalize()[..16]);
+    Ok(Some(CommitKey {
+        key: key.into(),
+        digest,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_characters_are_refused_and_whole_ones_pass() {
+        for whole in [
+            r#"{"a":"\ud83d\ude00"}"#,
+            r"\\ud800",
+            r"\u0000",
+            r"\",
+            r"\u12",
+            "plain",
+        ] {
+            assert_eq!(refuse_half_characters(whole.as_bytes()), Ok(()), "{whole}");
+        }
+        for half in [
+            r#""\ud800""#,
+            r#""\udc00""#,
+            r#""\uD83Dx""#,
+            r"\ud83d\ud83d",
+            r"\\\ud800",
+        ] {
+            assert!(refuse_half_characters(half.as_bytes()).is_err(), "{half}");
+        }
+    }
+}

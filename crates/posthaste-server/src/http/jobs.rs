@@ -1,0 +1,210 @@
+//! Jobs: enqueue, look, wait, change; one by one and many at once.
+
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use posthaste::wire::{self, Sweep};
+use posthaste_core::port::TailJob;
+use posthaste_core::view::{JobFilter, JobView};
+use posthaste_core::{
+    Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, duration, limits,
+};
+
+use super::commit::one;
+use super::{Answer, Served, body, json, query};
+use crate::mint::{self, Mint};
+use crate::sweep;
+
+/// Jobs of a page where no number is asked for.
+const PAGE: u32 = 100;
+
+/// `POST /v1/jobs`: one job, or an array of them, all or none.
+pub(super) async fn enqueue(State(served): State<Served>, request: Request) -> Answer {
+    let input = body::read(&served, request).await?;
+    let (jobs, _): (Vec<wire::NewJob>, bool) = wire::parse_one_or_many(&input.body)?;
+    let key = body::key(&input)?;
+    let mut mint = Mint::new()?;
+    let commands = jobs
+        .into_iter()
+        .enumerate()
+        .map(|(index, job)| {
+            let job = job.read(|| mint.id());
+            job.map(|job| Command::Enqueue(Box::new(job)))
+                .map_err(|error| error.at_command(index))
+        })
+        .collect::<Result<_>>()?;
+    let committed = one(&served, Commit { key, commands }).await?;
+    let jobs = committed.replies.iter().filter_map(wire::Enqueued::write);
+    let jobs = jobs.collect();
+    json(StatusCode::CREATED, &wire::EnqueuedJobs { jobs })
+}
+
+/// `GET /v1/jobs`: one page.
+pub(super) async fn list(State(served): State<Served>, RawQuery(query): RawQuery) -> Answer {
+    let names = ["state", "queue", "kind", "tag", "cursor", "max"];
+    let [state, queue, kind, tag, cursor, max] = query::read(query.as_deref(), names)?;
+    let max = query::count(max.as_deref(), PAGE, limits::PAGE_MAX)?;
+    let sweep = Sweep {
+        state,
+        queue,
+        kind,
+        tag,
+        cursor,
+        ..Sweep::default()
+    };
+    let page = served
+        .store
+        .jobs(sweep.filter()?, sweep.cursor()?, max)
+        .await?;
+    json(StatusCode::OK, &wire::JobPage::write(&page))
+}
+
+/// `GET /v1/jobs/{id}`, with `?wait=30s` once it has come to an end or the wait is over.
+pub(super) async fn show(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let id = id.parse()?;
+    let [wait] = query::read(query.as_deref(), ["wait"])?;
+    let job = match wait {
+        None => look(&served, id).await?,
+        Some(wait) => {
+            let wait_ms = duration::parse_ms(&wait)?.min(limits::WAIT_MS_MAX.into());
+            let wait_ms = u32::try_from(wait_ms).unwrap_or(limits::WAIT_MS_MAX);
+            tokio::select! {
+                job = served.store.tail(TailJob { id, wait_ms }) => job?,
+                () = served.drained() => look(&served, id).await?,
+            }
+        }
+    };
+    json(StatusCode::OK, &wire::JobView::write(&job))
+}
+
+async fn look(served: &Served, id: JobId) -> Result<JobView> {
+    served.store.job(id).await?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("there is no job {id}"))
+            .next("it may have been deleted, or forgotten after its retention")
+    })
+}
+
+/// `PATCH /v1/jobs/{id}`: a waiting or dead one.
+pub(super) async fn edit(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let id = id.parse()?;
+    let input = body::read(&served, request).await?;
+    let shape: wire::Edit = wire::parse(&input.body)?;
+    let command = Command::Edit {
+        id,
+        edit: shape.read()?,
+    };
+    change(&served, &input, command).await
+}
+
+/// `DELETE /v1/jobs/{id}`.
+pub(super) async fn delete(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let input = body::read(&served, request).await?;
+    change(&served, &input, Command::Delete(id.parse()?)).await
+}
+
+/// `POST /v1/jobs/{id}/cancel`.
+pub(super) async fn cancel(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let input = body::read(&served, request).await?;
+    change(&served, &input, Command::Cancel(id.parse()?)).await
+}
+
+/// `POST /v1/jobs/{id}/retry`.
+pub(super) async fn retry(
+    State(served): State<Served>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Answer {
+    let input = body::read(&served, request).await?;
+    change(&served, &input, Command::Retry(id.parse()?)).await
+}
+
+async fn change(served: &Served, input: &body::Input<'_>, command: Command) -> Answer {
+    let commit = Commit {
+        key: body::key(input)?,
+        commands: vec![command],
+    };
+    let committed = one(served, commit).await?;
+    match committed.replies.first() {
+        Some(Reply::Changed { state }) => json(
+            StatusCode::OK,
+            &wire::StateReply {
+                state: state.to_string(),
+            },
+        ),
+        _ => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// `POST /v1/jobs/redrive`: a slice of the dead (or cancelled) ones.
+pub(super) async fn redrive_many(State(served): State<Served>, request: Request) -> Answer {
+    let (shape, filter) = read_sweep(&served, request).await?;
+    let filter = JobFilter {
+        state: filter.state.or(Some(JobState::Dead)),
+        ..filter
+    };
+    sweep_slice(&served, &shape, filter, sweep::Deed::Redrive).await
+}
+
+/// `POST /v1/jobs/prune`: a slice of those that ended long enough ago.
+pub(super) async fn prune_many(State(served): State<Served>, request: Request) -> Answer {
+    let (shape, filter) = read_sweep(&served, request).await?;
+    let ended_before = mint::now()
+        .0
+        .saturating_sub(shape.older_than.unwrap_or_default().0);
+    let deed = sweep::Deed::Prune {
+        ended_before: posthaste_core::WallMs(ended_before),
+    };
+    sweep_slice(&served, &shape, filter, deed).await
+}
+
+/// `POST /v1/jobs/delete`: a slice of those in a state.
+pub(super) async fn delete_many(State(served): State<Served>, request: Request) -> Answer {
+    let (shape, filter) = read_sweep(&served, request).await?;
+    sweep_slice(&served, &shape, filter, sweep::Deed::Delete).await
+}
+
+async fn read_sweep(served: &Served, request: Request) -> Result<(Sweep, JobFilter)> {
+    let input = body::read(served, request).await?;
+    let shape: Sweep = wire::parse(&input.body)?;
+    let filter = shape.filter()?;
+    Ok((shape, filter))
+}
+
+async fn sweep_slice(
+    served: &Served,
+    shape: &Sweep,
+    filter: JobFilter,
+    deed: sweep::Deed,
+) -> Answer {
+    if shape.older_than.is_some() && !matches!(deed, sweep::Deed::Prune { .. }) {
+        return Err(
+            Error::new(ErrorKind::Invalid, "only prune takes older_than")
+                .next("leave it out, or post to /v1/jobs/prune")
+                .into(),
+        );
+    }
+    let max = shape.max.map(|max| max.to_string());
+    let max = query::count(max.as_deref(), limits::PAGE_MAX, limits::PAGE_MAX)?;
+    let slice = sweep::slice(&*served.store, &deed, filter, shape.cursor()?, max).await?;
+    let swept = wire::Swept {
+        changed: slice.changed,
+        next: slice.next.map(|next| next.to_string()),
+    };
+    json(StatusCode::OK, &swept)
+}

@@ -1,0 +1,212 @@
+//! The routes, and what their handlers share.
+//!
+//! A handler reads a shape, asks the store one thing, and writes a shape. Limits on bodies are
+//! kept in `body`, errors are written in `refusal`; nothing here decides anything about a job.
+
+mod body;
+mod commit;
+mod guard;
+mod jobs;
+mod leases;
+mod metrics;
+mod operate;
+mod query;
+mod queues;
+mod refusal;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing;
+use posthaste_core::{Error, ErrorKind, Store};
+use tokio::sync::{Semaphore, watch};
+
+use refusal::Refusal;
+
+/// The description of every route, as `/openapi.json` gives it.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// What a handler answers.
+type Answer = Result<Response, Refusal>;
+
+/// A store that is served, and what its handlers share.
+#[derive(Clone)]
+pub struct Served {
+    store: Arc<dyn Store>,
+    draining: Arc<watch::Sender<bool>>,
+    large_bodies: Arc<Semaphore>,
+}
+
+impl Served {
+    /// Serves `store`. The caller closes it, after the drain.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            draining: Arc::new(watch::Sender::new(false)),
+            large_bodies: Arc::new(Semaphore::new(body::LARGE_BODIES_MAX)),
+        }
+    }
+
+    /// The means to end long waits, for whoever shuts the server down.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        Drain(Arc::clone(&self.draining))
+    }
+
+    /// Ready once the server drains.
+    async fn drained(&self) {
+        // The sender lives in this value, so that an error cannot come.
+        drop(
+            self.draining
+                .subscribe()
+                .wait_for(|draining| *draining)
+                .await,
+        );
+    }
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").finish_non_exhaustive()
+    }
+}
+
+/// Ends the long waits of a [`Served`] store.
+#[derive(Clone, Debug)]
+pub struct Drain(Arc<watch::Sender<bool>>);
+
+impl Drain {
+    /// From now on nothing waits: asks for work answer with what there is, `/readyz` says 503.
+    pub fn begin(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal => $handler:path;)*) => {
+        /// Every route: its method in lower case, and its path.
+        pub const ROUTES: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
+
+        fn routed() -> Router<Served> {
+            Router::new()$(.route($path, routing::$method($handler)))*
+        }
+    };
+}
+
+routes! {
+    post "/v1/jobs" => jobs::enqueue;
+    get "/v1/jobs" => jobs::list;
+    get "/v1/jobs/{id}" => jobs::show;
+    patch "/v1/jobs/{id}" => jobs::edit;
+    delete "/v1/jobs/{id}" => jobs::delete;
+    post "/v1/jobs/{id}/cancel" => jobs::cancel;
+    post "/v1/jobs/{id}/retry" => jobs::retry;
+    post "/v1/jobs/redrive" => jobs::redrive_many;
+    post "/v1/jobs/prune" => jobs::prune_many;
+    post "/v1/jobs/delete" => jobs::delete_many;
+    post "/v1/leases" => leases::lease;
+    post "/v1/leases/heartbeat" => leases::heartbeat;
+    post "/v1/leases/settle" => leases::settle;
+    get "/v1/queues" => queues::list;
+    put "/v1/queues/{queue}" => queues::configure;
+    post "/v1/queues/{queue}/pause" => queues::pause;
+    post "/v1/queues/{queue}/resume" => queues::resume;
+    post "/v1/commit" => commit::commit;
+    get "/livez" => operate::live;
+    get "/readyz" => operate::ready;
+    get "/metrics" => metrics::metrics;
+    get "/openapi.json" => operate::openapi;
+}
+
+/// The HTTP surface of a store.
+///
+/// Requests that a browser sends on behalf of another site are refused, because nobody is asked
+/// for a key.
+pub fn router(served: Served) -> Router {
+    routed()
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(axum::middleware::from_fn(guard::refuse_other_sites))
+        .with_state(served)
+}
+
+async fn no_such_route(uri: axum::http::Uri) -> Refusal {
+    Refusal(
+        Error::new(
+            ErrorKind::NotFound,
+            format!("there is nothing at {}", uri.path()),
+        )
+        .next("see /openapi.json for every route"),
+    )
+}
+
+async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    let error = Error::new(
+        ErrorKind::Invalid,
+        format!("{} does not take {method}", uri.path()),
+    )
+    .next("see the Allow header, or /openapi.json");
+    refusal::with_status(&error, StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// A shape as a JSON answer.
+fn json(status: StatusCode, shape: &impl serde::Serialize) -> Answer {
+    let body = serde_json::to_vec(shape).map_err(|error| {
+        Refusal(Error::new(
+            ErrorKind::Io,
+            format!("the answer could not be written: {error}"),
+        ))
+    })?;
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_describes_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let paths = document["paths"].as_object().expect("paths");
+        let described: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().expect("methods").keys();
+                methods
+                    .filter(|method| *method != "parameters")
+                    .map(|method| (method.clone(), path.clone()))
+            })
+            .collect();
+        let routed = ROUTES
+            .iter()
+            .map(|(method, path)| ((*method).to_owned(), (*path).to_owned()));
+        assert_eq!(described, routed.collect());
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document: serde_json::Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let mut references = Vec::new();
+        collect(&document, &mut references);
+        assert!(references.len() > 30, "{}", references.len());
+        for reference in references {
+            let pointer = reference.strip_prefix('#').expect("a local reference");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    fn collect<'a>(value: &'a serde_json::Value, into: &mut Vec<&'a str>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                into.extend(fields.get("$ref").and_then(|to| to.as_str()));
+                fields.values().for_each(|value| collect(value, into));
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|value| collect(value, into)),
+            _ => {}
+        }
+    }
+}

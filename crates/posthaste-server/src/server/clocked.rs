@@ -1,0 +1,145 @@
+//! A stream that notes what its peer does and when, so that a watchdog can judge it.
+//!
+//! The stream itself never times out: it only writes down. [`Pulse::deadline`] says when the
+//! connection is to be closed if nothing changes.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Between requests, or taking its response.
+    Quiet,
+    /// The first byte of a request's head has come, the last hasn't.
+    Head,
+    /// A request is being worked on; its handler has limits of its own.
+    Handling,
+}
+
+/// The phase of a connection and since when it lasts, shared by the stream, the service and the
+/// watchdog of one connection. One word: milliseconds since the start, and the phase in its low
+/// two bits.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    start: Instant,
+    word: AtomicU64,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            word: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn set(&self, phase: Phase) {
+        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        let bits = match phase {
+            Phase::Quiet => 0,
+            Phase::Head => 1,
+            Phase::Handling => 2,
+        };
+        self.word.store(ms << 2 | bits, Ordering::Relaxed);
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.word.load(Ordering::Relaxed) & 3 {
+            0 => Phase::Quiet,
+            1 => Phase::Head,
+            _ => Phase::Handling,
+        }
+    }
+
+    /// When the present phase has lasted too long. A request that is being worked on has no
+    /// deadline here; the answer is then when to look again.
+    pub(super) fn deadline(&self, quiet: Duration, head: Duration) -> Deadline {
+        let word = self.word.load(Ordering::Relaxed);
+        let since = self.start + Duration::from_millis(word >> 2);
+        match word & 3 {
+            0 => Deadline::CloseAt(since + quiet),
+            1 => Deadline::CloseAt(since + head),
+            _ => Deadline::LookAgainIn(head),
+        }
+    }
+}
+
+/// What a watchdog waits for.
+#[derive(Debug)]
+pub(super) enum Deadline {
+    /// Close the connection then, if the phase is still the same.
+    CloseAt(Instant),
+    /// Nothing can be late before this has passed.
+    LookAgainIn(Duration),
+}
+
+/// A stream and its pulse.
+#[derive(Debug)]
+pub(super) struct Clocked<S> {
+    pub(super) stream: S,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Clocked<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before && self.pulse.phase() == Phase::Quiet {
+            self.pulse.set(Phase::Head);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Clocked<S> {
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(written, Poll::Ready(Ok(_))) && self.pulse.phase() == Phase::Quiet {
+            self.pulse.set(Phase::Quiet);
+        }
+        written
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.wrote(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
