@@ -1,0 +1,200 @@
+//! One campaign: a server, clients at work, a nemesis, and in the end a drain and a judgement.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::checker::{Violation, check};
+use crate::clients::{Client, Scene};
+use crate::disk::{COMMIT_SECONDS, CutDisk};
+use crate::draw::Draw;
+use crate::history::{Counters, History, What};
+use crate::server::{Launch, Server};
+
+/// After this long a drain is given up.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// What is done to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nemesis {
+    /// `kill -9`.
+    Kill,
+    /// The power of its disk is cut, and it is killed.
+    Power,
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// What is done.
+    pub nemesis: Nemesis,
+    /// The server's binary.
+    pub binary: PathBuf,
+    /// How often it is done.
+    pub rounds: u32,
+    /// What chance is drawn from.
+    pub seed: u64,
+    /// Threads that enqueue, and as many that work.
+    pub clients: u32,
+    /// Where the store and the image are kept; removed in the end.
+    pub dir: PathBuf,
+    /// A fault for the server to plant in itself: `skip-sync`.
+    pub fault: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Everything that was asked and answered.
+    pub history: History,
+    /// What is wrong with it.
+    pub violations: Vec<Violation>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Where the store is, and how it comes back.
+enum Ground {
+    Plain(PathBuf),
+    Cut(CutDisk),
+}
+
+impl Ground {
+    fn new(campaign: &Campaign) -> Result<Self, String> {
+        let dir = &campaign.dir;
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        match campaign.nemesis {
+            Nemesis::Kill => Ok(Self::Plain(dir.join("store"))),
+            Nemesis::Power => {
+                let mut disk = CutDisk::new(dir)?;
+                disk.mount(COMMIT_SECONDS[0])?;
+                Ok(Self::Cut(disk))
+            }
+        }
+    }
+
+    fn store(&self) -> PathBuf {
+        match self {
+            Self::Plain(store) => store.clone(),
+            Self::Cut(disk) => disk.store(),
+        }
+    }
+
+    /// Strikes the server down.
+    fn strike(&mut self, server: &mut Server, round: usize) -> Result<(), String> {
+        match self {
+            Self::Plain(_) => {
+                server.kill();
+                Ok(())
+            }
+            Self::Cut(disk) => {
+                disk.cut()?;
+                server.kill();
+                disk.unmount()?;
+                disk.mount(COMMIT_SECONDS[round % COMMIT_SECONDS.len()])
+            }
+        }
+    }
+}
+
+impl Campaign {
+    /// Runs it; `progress` is told the round, now and then.
+    ///
+    /// # Errors
+    /// What kept it from running: no binary, no root, a server that does not come up again.
+    pub fn run(&self, progress: impl Fn(u32)) -> Result<Report, String> {
+        let start = Instant::now();
+        let report = self.play(progress);
+        let cleaned = fs::remove_dir_all(&self.dir);
+        let (history, violations) = report?;
+        cleaned.map_err(|error| format!("{}: {error}", self.dir.display()))?;
+        Ok(Report {
+            history,
+            violations,
+            took: start.elapsed(),
+        })
+    }
+
+    fn play(&self, progress: impl Fn(u32)) -> Result<(History, Vec<Violation>), String> {
+        let mut ground = Ground::new(self)?;
+        let launch = Launch {
+            binary: self.binary.clone(),
+            fault: self.fault.clone(),
+        };
+        let scene = Scene::new();
+        let played = thread::scope(|scope| {
+            for number in 1..=self.clients {
+                let enqueuer = Client::new(&scene, number, self.seed);
+                scope.spawn(|| enqueuer.enqueue());
+                let worker = Client::new(&scene, 1_000 + number, self.seed);
+                scope.spawn(|| worker.work());
+            }
+            let played = self.rounds(&mut ground, &launch, &scene, progress);
+            scene.over.store(true, Ordering::Relaxed);
+            played
+        });
+        let history = History {
+            counters: played?,
+            entries: scene.recorder.take(),
+        };
+        let violations = check(&history);
+        Ok((history, violations))
+    }
+
+    fn rounds(
+        &self,
+        ground: &mut Ground,
+        launch: &Launch,
+        scene: &Scene,
+        progress: impl Fn(u32),
+    ) -> Result<Option<Counters>, String> {
+        let mut draw = Draw::new(self.seed, 0);
+        let mut server = up(launch, &ground.store(), scene)?;
+        for round in 0..self.rounds {
+            let long = draw.one_in(20);
+            thread::sleep(if long {
+                draw.millis(400, 900)
+            } else {
+                draw.millis(20, 160)
+            });
+            let invoked = scene.recorder.now();
+            scene.place.set(None);
+            ground.strike(&mut server, round as usize)?;
+            let power = self.nemesis == Nemesis::Power;
+            scene.recorder.add(0, invoked, What::Down { power });
+            progress(round + 1);
+            server = up(launch, &ground.store(), scene)?;
+        }
+        scene.draining.store(true, Ordering::Relaxed);
+        let counters = self.drain(scene);
+        scene.over.store(true, Ordering::Relaxed);
+        scene.place.set(None);
+        server.kill();
+        counters.map(Some)
+    }
+
+    /// Waits until nothing waits or runs any more, for a while; then what is left is told.
+    fn drain(&self, scene: &Scene) -> Result<Counters, String> {
+        let start = Instant::now();
+        let mut watcher = Client::new(scene, 0, self.seed);
+        loop {
+            let counters = watcher.counters();
+            let late = start.elapsed() > DRAIN;
+            match counters {
+                Some(counters) if counters.unfinished == 0 || late => return Ok(counters),
+                None if late => return Err(String::from("the server does not show its queues")),
+                _ => thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
+
+fn up(launch: &Launch, store: &Path, scene: &Scene) -> Result<Server, String> {
+    let invoked = scene.recorder.now();
+    let server = launch.start(store)?;
+    scene.recorder.add(0, invoked, What::Up);
+    scene.place.set(Some(server.address));
+    Ok(server)
+}
