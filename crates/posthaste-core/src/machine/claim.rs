@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use crate::ids::Token;
 use crate::job::DeadReason;
 use crate::job::JobState;
-use crate::limits::{LEASES_MAX, TOKEN_MAX};
+use crate::limits::TOKEN_MAX;
 use crate::machine::action::{Claim, Grant, Moment};
 use crate::machine::commit::Course;
 use crate::machine::fact::{Cause, Fact, Slot, To};
@@ -49,7 +49,7 @@ impl Machine {
         }
         let mut asked = self.asked(claim, kinds.as_deref());
         let (mut left, mut expired) = (claim.max, 0);
-        while left > 0 && self.ends.len() < LEASES_MAX && self.last_token < TOKEN_MAX {
+        while left > 0 && self.ends.len() < self.bounds.leases && self.last_token < TOKEN_MAX {
             asked.retain(|of| !of.heads.is_empty() && self.has_room(of.queue));
             let Some(at) = pick(&asked, claim.strict, &mut course) else {
                 break;

@@ -5,7 +5,6 @@
 
 use crate::command::QueueSettings;
 use crate::job::JobState;
-use crate::limits::{COMPLETED_KEPT_MAX, DEAD_KEPT_MAX};
 use crate::machine::action::{Action, Answer, KeyLookup, Moment, Refusal, Refused};
 use crate::machine::fact::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, To};
 use crate::machine::rows::NONE;
@@ -122,9 +121,9 @@ impl Machine {
     /// Forgets jobs that ended first, where more are kept than may be; at most `most`.
     pub(super) fn trim(&mut self, course: &mut Course<'_, '_>, most: usize) {
         for _ in 0..most {
-            let oldest = if self.done.len > COMPLETED_KEPT_MAX {
+            let oldest = if self.done.len > self.bounds.done {
                 self.done.head
-            } else if self.dead.len > DEAD_KEPT_MAX {
+            } else if self.dead.len > self.bounds.dead {
                 self.dead.head
             } else {
                 NONE
@@ -155,7 +154,7 @@ impl Machine {
     /// be taken.
     #[must_use]
     pub fn has_room_for_key(&self) -> bool {
-        !self.keys.is_full()
+        self.keys.len() < self.bounds.keys
     }
 
     /// Takes the idempotency key of a whole commit, whose answer will be kept at `answer`.
@@ -173,7 +172,7 @@ impl Machine {
         if self.key(digest, at) != KeyLookup::Free {
             return Err(Refusal::KeyReused);
         }
-        if self.keys.is_full() {
+        if !self.has_room_for_key() {
             return Err(Refusal::KeysFull);
         }
         let fact = Fact::KeyTaken { digest, answer, at };
@@ -191,7 +190,7 @@ impl Machine {
         let known = self.queue_id(queue);
         let old = match known {
             Some(id) => self.queues[id as usize].config,
-            None if self.queues.len() >= crate::limits::QUEUES_MAX => {
+            None if self.queues.len() >= self.bounds.queues => {
                 return Err(Refusal::NamesFull);
             }
             None => QueueConfig::default(),

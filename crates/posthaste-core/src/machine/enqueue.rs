@@ -1,7 +1,6 @@
 //! Accepting a job: the keys that may say no, the limits, and where it waits.
 
 use crate::job::{DeadReason, JobState, OnConflict, Start};
-use crate::limits::{JOBS_MAX, QUEUES_MAX};
 use crate::machine::action::{Action, Answer, KeyLookup, Refusal};
 use crate::machine::commit::Course;
 use crate::machine::fact::{Cause, Fact, Slot, Summary, To, UniqueClaim};
@@ -28,7 +27,7 @@ impl Machine {
         let now = course.now();
         if let Some(digest) = key {
             match self.key(digest, now) {
-                KeyLookup::Free if self.keys.is_full() => return Err(Refusal::KeysFull),
+                KeyLookup::Free if !self.has_room_for_key() => return Err(Refusal::KeysFull),
                 KeyLookup::Free => {}
                 KeyLookup::Taken(answer) => return Ok(Answer::Kept(answer)),
                 KeyLookup::Reused => return Err(Refusal::KeyReused),
@@ -107,10 +106,11 @@ impl Machine {
     }
 
     fn room(&self, job: &Summary<'_>) -> Result<(), Refusal> {
-        if self.jobs >= JOBS_MAX as u64 {
+        if self.jobs >= self.bounds.jobs {
             return Err(Refusal::JobsFull);
         }
-        let queues_full = self.queues.len() >= QUEUES_MAX && self.queue_id(job.queue).is_none();
+        let queues_full =
+            self.queues.len() >= self.bounds.queues && self.queue_id(job.queue).is_none();
         if queues_full || !self.lane_fits(job.queue, job.kind, job.priority.get()) {
             return Err(Refusal::NamesFull);
         }

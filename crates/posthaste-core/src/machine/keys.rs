@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::limits::{KEY_WINDOW_MS, KEYS_MAX};
+use crate::limits::KEY_WINDOW_MS;
 use crate::machine::fact::{KeyDigest, Place};
 use crate::machine::hash::{Index, mix};
 use crate::time::WallMs;
@@ -65,10 +65,6 @@ impl Keys {
 
     pub(super) fn len(&self) -> u64 {
         self.next - self.first
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.len() >= KEYS_MAX as u64
     }
 
     fn entry(&self, number: u64) -> &Entry {

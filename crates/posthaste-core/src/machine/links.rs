@@ -129,8 +129,9 @@ impl Machine {
 
     pub(super) fn link(&mut self, slot: u32, row: &Row, spot: Option<(u32, u32)>) {
         let Some(state) = row.state() else {
-            let (prev, next) = spot.unwrap_or((NONE, self.free.head));
-            self.free.insert(&mut self.rows, slot, prev, next);
+            // Whatever `spot` says: rows that were added during a commit stay when it is undone.
+            let first = self.free.head;
+            self.free.insert(&mut self.rows, slot, NONE, first);
             return;
         };
         if self.loading {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::limits::LANES_MAX;
 use crate::machine::fact::QueueConfig;
 use crate::machine::rows::{List, NONE};
 use crate::machine::state::{Lane, LaneKey, Machine, Profile, Queue};
@@ -80,7 +79,7 @@ impl Machine {
 
     /// Whether a job may be put in that lane without too many of them.
     pub(super) fn lane_fits(&self, queue: &str, kind: &str, priority: u8) -> bool {
-        self.lane_ids.held() < LANES_MAX || {
+        self.lane_ids.held() < self.bounds.lanes || {
             let known = |queue, kind| {
                 let key = LaneKey {
                     queue,

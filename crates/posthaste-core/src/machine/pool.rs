@@ -15,6 +15,8 @@ struct Shared<T> {
     holders: u32,
     /// It is in `idle` or `resting`.
     listed: bool,
+    /// In which commit its last holder let go of it.
+    released: u64,
 }
 
 /// See the module.
@@ -27,6 +29,8 @@ pub(super) struct Pool<T> {
     /// Let go of during this commit.
     resting: Vec<u32>,
     held: usize,
+    /// Counts commits.
+    commit: u64,
 }
 
 fn hash_of<Q: Hash + ?Sized>(value: &Q) -> u64 {
@@ -43,6 +47,7 @@ impl<T: Hash + Eq> Pool<T> {
             idle: Vec::new(),
             resting: Vec::new(),
             held: 0,
+            commit: 0,
         }
     }
 
@@ -80,6 +85,7 @@ impl<T: Hash + Eq> Pool<T> {
             value,
             holders: 0,
             listed: true,
+            released: self.commit,
         };
         match self.entries.get_mut(id as usize) {
             Some(entry) => *entry = fresh,
@@ -96,8 +102,11 @@ impl<T: Hash + Eq> Pool<T> {
     fn spare(&mut self) -> Option<u32> {
         while let Some(id) = self.idle.pop() {
             let entry = &mut self.entries[id as usize];
-            entry.listed = false;
-            if entry.holders == 0 {
+            if entry.holders > 0 {
+                entry.listed = false;
+            } else if entry.released == self.commit {
+                self.resting.push(id);
+            } else {
                 let hash = hash_of(&entry.value);
                 if let Ok(there) = self.index.find_entry(hash, |n| *n == id) {
                     there.remove();
@@ -125,6 +134,7 @@ impl<T: Hash + Eq> Pool<T> {
             return false;
         }
         self.held -= 1;
+        entry.released = self.commit;
         if !entry.listed {
             entry.listed = true;
             self.resting.push(id);
@@ -134,6 +144,7 @@ impl<T: Hash + Eq> Pool<T> {
 
     /// A commit is over: what it let go of may be given away.
     pub(super) fn rest(&mut self) {
+        self.commit += 1;
         self.idle.append(&mut self.resting);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::ids::{JobId, Token};
 use crate::job::{JobState, RetryRule};
+use crate::limits;
 use crate::machine::action::RowView;
 use crate::machine::claims::Claims;
 use crate::machine::fact::{Place, QueueConfig, Slot};
@@ -63,10 +64,44 @@ pub(super) struct Profile {
     pub(super) keep_result: bool,
 }
 
+/// How much a machine may hold. The defaults are those of [`limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most jobs, in every state together. More: [`Refusal::JobsFull`](super::Refusal::JobsFull).
+    pub jobs: u64,
+    /// Most idempotency keys. More: [`Refusal::KeysFull`](super::Refusal::KeysFull).
+    pub keys: u64,
+    /// Most queues. More: [`Refusal::NamesFull`](super::Refusal::NamesFull).
+    pub queues: usize,
+    /// Most lanes. More: [`Refusal::NamesFull`](super::Refusal::NamesFull).
+    pub lanes: usize,
+    /// Most leases held at once. Beyond, nothing is handed out.
+    pub leases: usize,
+    /// Most completed and cancelled jobs kept. Beyond, those that ended first are forgotten.
+    pub done: u32,
+    /// Most dead jobs kept. Beyond, those that died first are forgotten.
+    pub dead: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            jobs: limits::JOBS_MAX as u64,
+            keys: limits::KEYS_MAX as u64,
+            queues: limits::QUEUES_MAX,
+            lanes: limits::LANES_MAX,
+            leases: limits::LEASES_MAX,
+            done: limits::COMPLETED_KEPT_MAX,
+            dead: limits::DEAD_KEPT_MAX,
+        }
+    }
+}
+
 /// An index of every job: who waits, who runs, what is remembered. It holds no payload, only the
 /// place of each.
 #[derive(Debug)]
 pub struct Machine {
+    pub(super) bounds: Bounds,
     pub(super) rows: Rows,
     pub(super) ids: Index,
     pub(super) jobs: u64,
@@ -120,7 +155,14 @@ impl Machine {
     /// A machine that holds nothing.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_bounds(Bounds::default())
+    }
+
+    /// A machine that holds nothing, and may hold no more than that.
+    #[must_use]
+    pub fn with_bounds(bounds: Bounds) -> Self {
         Self {
+            bounds,
             rows: Rows::default(),
             ids: Index::new(ID_SHARDS),
             jobs: 0,

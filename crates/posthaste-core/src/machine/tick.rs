@@ -1,9 +1,7 @@
 //! What time makes true.
 
 use crate::job::{DeadReason, JobState};
-use crate::limits::{
-    COMPLETED_KEPT_MAX, COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MAX, DEAD_KEPT_MS,
-};
+use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS};
 use crate::machine::action::Moment;
 use crate::machine::commit::Course;
 use crate::machine::fact::{Cause, Fact, Slot, To};
@@ -78,8 +76,8 @@ impl Machine {
     fn forget(&mut self, course: &mut Course<'_, 'static>) -> bool {
         let now = course.now();
         let over = self
-            .over(&self.done, COMPLETED_KEPT_MAX, COMPLETED_KEPT_MS, now)
-            .or_else(|| self.over(&self.dead, DEAD_KEPT_MAX, DEAD_KEPT_MS, now));
+            .over(&self.done, self.bounds.done, COMPLETED_KEPT_MS, now)
+            .or_else(|| self.over(&self.dead, self.bounds.dead, DEAD_KEPT_MS, now));
         if let Some(slot) = over {
             self.put(Fact::Deleted { slot: Slot(slot) }, course);
             return true;
@@ -108,8 +106,8 @@ impl Machine {
     /// as can be seen.
     #[must_use]
     pub fn next_wake_ms(&self, wall: WallMs, mono: MonoMs) -> Option<u64> {
-        let too_many = self.done.len > COMPLETED_KEPT_MAX
-            || self.dead.len > DEAD_KEPT_MAX
+        let too_many = self.done.len > self.bounds.done
+            || self.dead.len > self.bounds.dead
             || self.settles.too_many();
         if too_many {
             return Some(0);

@@ -1,3 +1,5 @@
 //! The machine through its public face.
 
+mod random;
 mod script;
+mod world;

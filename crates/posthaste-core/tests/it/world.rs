@@ -1,0 +1,652 @@
+//! A machine under random hands, with everything that must hold after each step.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use posthaste_core::command::QueueSettings;
+use posthaste_core::ids::{JobId, Token};
+use posthaste_core::job::{JobState, OnConflict, Priority, RetryRule, Start, StateSet};
+use posthaste_core::machine::{
+    Action, Answer, Bounds, Cause, Claim, Ending, Fact, Grant, KeyChanges, KeyDigest, KeyLookup,
+    Machine, Moment, Place, Refusal, Saved, SavedJob, SavedKey, Slot, Summary, UniqueClaim,
+};
+use posthaste_core::time::{MonoMs, WallMs};
+
+/// One step of a program, in numbers; what they mean depends on the world at that moment.
+pub(crate) type Step = [u8; 5];
+
+/// Steps, shown on one line.
+#[derive(Clone)]
+pub(crate) struct Program(pub(crate) Vec<Step>);
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+const QUEUES: [&str; 3] = ["mail", "bills", "rare"];
+const KINDS: [&str; 3] = ["send", "print", "odd"];
+const BOUNDS: Bounds = Bounds {
+    jobs: 7,
+    keys: 3,
+    queues: 2,
+    lanes: 8,
+    leases: 4,
+    done: 3,
+    dead: 2,
+};
+
+const fn settings(
+    paused: Option<bool>,
+    concurrency: Option<u32>,
+    strict: Option<bool>,
+    priority_step_ms: Option<u64>,
+) -> QueueSettings {
+    QueueSettings {
+        paused,
+        concurrency,
+        strict,
+        priority_step_ms,
+    }
+}
+
+const SETTINGS: [QueueSettings; 6] = [
+    settings(Some(true), None, None, None),
+    settings(Some(false), Some(0), None, None),
+    settings(Some(false), None, None, None),
+    settings(None, Some(1), None, None),
+    settings(None, None, Some(true), Some(0)),
+    settings(None, None, Some(false), Some(1_000)),
+];
+
+/// The machine, and what a careful bystander would write down.
+pub(crate) struct World {
+    pub(crate) machine: Machine,
+    pub(crate) facts: Vec<Fact<'static>>,
+    pub(crate) seen: BTreeSet<String>,
+    moment: Moment,
+    granted: Vec<(JobId, Token)>,
+    places: u64,
+    in_use: BTreeMap<Place, i64>,
+    /// A merged snapshot, and the number of facts in it.
+    saved: (Saved, usize),
+    deleted_ended: i64,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            machine: Machine::with_bounds(BOUNDS),
+            facts: Vec::new(),
+            seen: BTreeSet::new(),
+            moment: Moment {
+                wall: WallMs(1_000_000_000),
+                mono: MonoMs(7),
+                entropy: 1,
+            },
+            granted: Vec::new(),
+            places: 0,
+            in_use: BTreeMap::new(),
+            saved: (Saved::default(), 0),
+            deleted_ended: 0,
+        }
+    }
+
+    /// Runs a program; everything is checked after each step.
+    pub(crate) fn run(&mut self, program: &Program) {
+        let mut steps = program.0.iter();
+        while let Some(step) = steps.next() {
+            self.moment.entropy = self.moment.entropy.wrapping_mul(31).wrapping_add(1);
+            match step[0] % 24 {
+                0..=11 => {
+                    let more = usize::from(step[4] / 64);
+                    let mut acts = vec![*step];
+                    acts.extend(steps.by_ref().take(more));
+                    self.commit(&acts);
+                }
+                12..=16 => self.lease(step),
+                17..=20 => self.pass_time(step),
+                21 => self.take_key(step),
+                22 => self.reopen(step),
+                _ => self.merge(),
+            }
+            self.check();
+        }
+        self.merge();
+        self.replay();
+    }
+
+    fn fresh_place(&mut self) -> Place {
+        self.places += 1;
+        Place(self.places)
+    }
+
+    fn id(number: u8) -> JobId {
+        JobId::from_bytes([number % 9; 16])
+    }
+
+    fn key(a: u8, b: u8) -> KeyDigest {
+        KeyDigest {
+            key: [a % 5; 12],
+            body: u32::from(b % 5 == 0),
+        }
+    }
+
+    fn enqueue(&mut self, [_, a, b, c, d]: Step) -> Action<'static> {
+        let now = self.moment.wall;
+        let unique = (d % 3 == 0).then(|| UniqueClaim {
+            digest: [b % 2; 16],
+            until: (c % 2 == 0).then(|| now.plus(700)),
+            states: StateSet::UNFINISHED,
+        });
+        let mut retry = RetryRule::default();
+        retry.max_attempts = 1 + u16::from(c % 4);
+        Action::Enqueue {
+            job: Summary {
+                id: Self::id(a),
+                queue: QUEUES[usize::from(b % 16) / 7],
+                kind: KINDS[usize::from(c % 16) / 7],
+                priority: Priority::new(1 + b / 16 % 3 * 4).expect("1, 5 or 9"),
+                retry,
+                deadline: (d % 5 == 0).then(|| now.plus(u64::from(c % 8) * 300)),
+                unique,
+                keep_result: true,
+            },
+            place: self.fresh_place(),
+            start: match d / 8 % 8 {
+                0 => Start::After(900),
+                1 => Start::At(WallMs(5)),
+                2 => Start::At(now.plus(300)),
+                _ => Start::Now,
+            },
+            key: (a % 4 == 0).then(|| Self::key(b, c)),
+            on_conflict: if a % 2 == 0 {
+                OnConflict::Existing
+            } else {
+                OnConflict::Reject
+            },
+        }
+    }
+
+    fn lease_known(&self, a: u8, b: u8) -> (JobId, Token) {
+        let recent = self.granted.iter().rev().nth(usize::from(a % 6));
+        let (id, token) = recent.copied().unwrap_or((Self::id(a), Token(99_999)));
+        match b % 16 {
+            0 => (Self::id(b), token),
+            1 => (id, Token(token.0 + 40)),
+            _ => (id, token),
+        }
+    }
+
+    fn settle(&mut self, [_, a, b, c, _]: Step) -> Action<'static> {
+        let (id, token) = self.lease_known(a, b);
+        let ending = match c % 11 {
+            0 => Ending::Completed,
+            10 => Ending::Retry {
+                delay_ms: Some(6_000),
+            },
+            1 => Ending::Retry { delay_ms: None },
+            2 => Ending::Retry { delay_ms: Some(0) },
+            3 => Ending::Snooze { delay_ms: 0 },
+            4 => Ending::Snooze { delay_ms: 50 },
+            5 => Ending::Cancel,
+            6 => Ending::Dead,
+            7 => Ending::Release {
+                delay_ms: 0,
+                undecodable: false,
+            },
+            _ => Ending::Release {
+                delay_ms: 100,
+                undecodable: true,
+            },
+        };
+        Action::Settle {
+            id,
+            token,
+            digest: 1 + u32::from(c % 11),
+            ending,
+            note: if c % 3 == 0 {
+                Place::NONE
+            } else {
+                self.fresh_place()
+            },
+        }
+    }
+
+    fn edit(&mut self, [_, a, b, c, _]: Step) -> Action<'static> {
+        Action::Edit {
+            id: Self::id(a),
+            place: if b % 2 == 0 {
+                Place::NONE
+            } else {
+                self.fresh_place()
+            },
+            priority: (b % 3 == 0).then_some(Priority::new(1 + c % 9).expect("1 to 9")),
+            run_at: (c % 2 == 0).then(|| self.moment.wall.plus(u64::from(c) * 20 % 600)),
+        }
+    }
+
+    fn keep_house(&mut self, [_, a, b, c, _]: Step) -> Action<'static> {
+        let slot = Slot(u32::from(a % 9));
+        let view = self.machine.view(slot);
+        let place = view.map_or(Place(3), |view| {
+            if c % 3 == 0 && view.note.is_some() {
+                view.note
+            } else {
+                view.place
+            }
+        });
+        match b % 8 {
+            0 => Action::Condemn { slot, place },
+            1 | 2 => Action::Copied {
+                slot,
+                from: place,
+                to: self.fresh_place(),
+            },
+            3 | 4 => {
+                let digest = Self::key(a, c);
+                let from = match self.machine.key(digest, self.moment.wall) {
+                    KeyLookup::Taken(answer) => answer,
+                    KeyLookup::Free | KeyLookup::Reused => Place(1),
+                };
+                let to = self.fresh_place();
+                Action::AnswerCopied { digest, from, to }
+            }
+            _ => Action::Configure {
+                queue: QUEUES[usize::from(a % 16) / 7],
+                settings: &SETTINGS[usize::from(c % 6)],
+            },
+        }
+    }
+
+    fn action(&mut self, step: Step) -> Action<'static> {
+        let [_, a, b, ..] = step;
+        match step[0] % 12 {
+            0..=3 => self.enqueue(step),
+            4..=6 => self.settle(step),
+            7 => {
+                let (id, token) = self.lease_known(a, b);
+                Action::Heartbeat { id, token }
+            }
+            8 if b % 2 == 0 => Action::Cancel(Self::id(a)),
+            8 => Action::Retry(Self::id(a)),
+            9 if b % 4 == 0 => Action::Delete(Self::id(a)),
+            9 => Action::Retry(Self::id(a)),
+            10 => self.edit(step),
+            _ => self.keep_house(step),
+        }
+    }
+
+    fn commit(&mut self, steps: &[Step]) {
+        let actions: Vec<_> = steps.iter().map(|step| self.action(*step)).collect();
+        for action in &actions {
+            self.see("action", action);
+        }
+        let (before, wake) = (self.machine.export(), self.wake());
+        let (mut facts, mut answers) = (Vec::new(), Vec::new());
+        let told = self
+            .machine
+            .commit(&actions, self.moment, &mut facts, &mut answers);
+        match told {
+            Ok(()) => {
+                assert_eq!(answers.len(), actions.len(), "one answer for each action");
+                for answer in &answers {
+                    self.see("answer", answer);
+                }
+                self.note_answers(&answers);
+            }
+            Err(refused) => {
+                self.see("refusal", &refused.refusal);
+                assert!(refused.index < actions.len());
+                assert!(facts.is_empty() && answers.is_empty());
+                same("refused, and yet changed", &self.machine.export(), &before);
+                assert_eq!(self.wake(), wake, "refused, and yet other timers");
+            }
+        }
+        self.learn(facts);
+    }
+
+    fn wake(&self) -> Option<u64> {
+        self.machine
+            .next_wake_ms(self.moment.wall, self.moment.mono)
+    }
+
+    fn note_answers(&mut self, answers: &[Answer]) {
+        for answer in answers {
+            match answer {
+                Answer::Settled { repeated: true, .. } => self.saw("repeated settle"),
+                Answer::Extended { cancelled: true } => self.saw("told of a cancel"),
+                Answer::Enqueued { existing: true, .. } => self.saw("existing job"),
+                _ => {}
+            }
+        }
+    }
+
+    fn lease(&mut self, [_, a, b, c, _]: &Step) {
+        let queues: &[(&str, u32)] = match a % 4 {
+            0 => &[("mail", 1)],
+            1 => &[("nobody", 1), ("bills", 2)],
+            _ => &[("bills", 3), ("mail", 1)],
+        };
+        let claim = Claim {
+            queues,
+            strict: b % 2 == 0,
+            kinds: match b % 5 {
+                0 => &["send"],
+                1 => &["odd", "unknown"],
+                _ => &[],
+            },
+            max: 1 + u32::from(c % 3),
+            lease_ms: 1_000,
+            worker: ["one", "two"][usize::from(c % 2)],
+            local: c % 3 == 0,
+        };
+        let (mut facts, mut grants) = (Vec::new(), Vec::new());
+        let last = self.machine.last_token();
+        self.machine
+            .lease(&claim, self.moment, &mut facts, &mut grants);
+        assert!(grants.len() <= claim.max as usize);
+        for (grant, nth) in grants.iter().zip(1..) {
+            assert_eq!(grant.token, Token(last.0 + nth), "tokens rise");
+            self.check_grant(grant, &claim);
+            self.granted.push((grant.id, grant.token));
+        }
+        self.learn(facts);
+    }
+
+    fn check_grant(&self, grant: &Grant, claim: &Claim<'_>) {
+        let view = self.machine.view(grant.slot).expect("granted jobs exist");
+        assert_eq!((view.id, view.place), (grant.id, grant.place));
+        assert_eq!(view.token, Some(grant.token));
+        assert_eq!(view.worker, Some(claim.worker));
+        assert_eq!(view.attempt, grant.attempt);
+        assert!(claim.kinds.is_empty() || claim.kinds.contains(&view.kind));
+        assert!(claim.queues.iter().any(|(queue, _)| *queue == view.queue));
+        let queues = self.machine.queues();
+        let queue = queues.iter().find(|q| q.name.as_str() == view.queue);
+        let queue = queue.expect("a job's queue exists");
+        let running = queue.held[JobState::Running as usize];
+        assert!(!queue.paused, "a paused queue hands out nothing");
+        assert!(queue.concurrency == 0 || running <= u64::from(queue.concurrency));
+    }
+
+    fn pass_time(&mut self, [_, a, b, c, _]: &Step) {
+        let ms = match a % 16 {
+            0 => 3_600_000,
+            1 if b % 4 == 0 => 24 * 3_600_000,
+            1 | 2 => 11 * 60_000,
+            3..=6 => 1_000,
+            7..=10 => 200,
+            11 => 5_000,
+            _ => u64::from(*b),
+        };
+        self.moment.mono = self.moment.mono.plus(ms);
+        self.moment.wall = if b % 32 == 7 {
+            WallMs(self.moment.wall.0 - 5_000)
+        } else {
+            self.moment.wall.plus(ms)
+        };
+        let max = 1 + usize::from(c % 7);
+        let mut more = true;
+        while more {
+            let mut facts = Vec::new();
+            more = self.machine.tick(self.moment, max, &mut facts);
+            assert!(facts.len() <= max, "a tick keeps to its slice");
+            assert!(!more || !facts.is_empty(), "more is left, and nothing done");
+            self.learn(facts);
+        }
+        assert_ne!(self.wake(), Some(0), "nothing is left, and yet a wake");
+    }
+
+    fn take_key(&mut self, [_, a, b, ..]: &Step) {
+        let digest = Self::key(*a, *b);
+        let (mut facts, answer) = (Vec::new(), self.fresh_place());
+        let free = self.machine.key(digest, self.moment.wall) == KeyLookup::Free;
+        let room = self.machine.has_room_for_key();
+        let taken = self
+            .machine
+            .take_key(digest, answer, self.moment.wall, &mut facts);
+        assert_eq!(taken.is_ok(), free && room);
+        if let Err(refusal) = taken {
+            self.see("refusal", &refusal);
+        }
+        self.learn(facts);
+    }
+
+    /// The process ends, and another takes over: from a snapshot, or from the facts alone.
+    fn reopen(&mut self, [_, a, b, c, _]: &Step) {
+        self.moment.mono = MonoMs(u64::from(*a));
+        let mut machine = Machine::with_bounds(BOUNDS);
+        if b % 2 == 0 {
+            load(&mut machine, &self.machine.export(), self.moment.mono);
+        } else {
+            for fact in &self.facts {
+                machine.evolve(fact, self.moment.mono);
+            }
+        }
+        let mut dropped = Vec::new();
+        machine.drain_places(&mut dropped);
+        same(
+            "reopened otherwise",
+            &machine.export(),
+            &self.machine.export(),
+        );
+        self.machine = machine;
+        if a % 2 == 0 {
+            let mut more = true;
+            while more {
+                let mut facts = Vec::new();
+                more = self
+                    .machine
+                    .lapse_local(c % 2 == 0, self.moment, 2, &mut facts);
+                self.learn(facts);
+            }
+        }
+    }
+
+    /// Notes facts as they come, and what they show.
+    fn learn(&mut self, facts: Vec<Fact<'static>>) {
+        for fact in &facts {
+            self.see("fact", fact);
+            if let Fact::Changed { cause, to, .. } = fact {
+                self.see("cause", cause);
+                self.see("to", to);
+            }
+        }
+        self.facts.extend(facts);
+        let mut moved = Vec::new();
+        self.machine.drain_places(&mut moved);
+        for (place, used) in moved {
+            let count = self.in_use.entry(place).or_default();
+            *count += if used { 1 } else { -1 };
+        }
+        self.in_use.retain(|_, count| *count != 0);
+        self.machine.drain_ready(|_| {});
+    }
+
+    fn saw(&mut self, what: &str) {
+        self.seen.insert(what.into());
+    }
+
+    fn see(&mut self, what: &str, of: &impl std::fmt::Debug) {
+        let told = format!("{of:?}");
+        let word = told.split([' ', '(', '{']).next().unwrap_or_default();
+        let dead = told
+            .strip_prefix("Dead(")
+            .map(|rest| &rest[..rest.len() - 1]);
+        self.seen.insert(format!(
+            "{what} {}",
+            dead.filter(|_| what == "to").unwrap_or(word)
+        ));
+    }
+
+    fn check(&mut self) {
+        self.machine
+            .audit()
+            .expect("the machine agrees with itself");
+        let now = self.machine.export();
+        let mut reachable: BTreeMap<Place, i64> = BTreeMap::new();
+        let of_jobs = now
+            .jobs
+            .iter()
+            .flat_map(|job| [job.life.place, job.life.note]);
+        let of_keys = now.keys.iter().map(|key| key.answer);
+        for place in of_jobs.chain(of_keys).filter(|place| place.is_some()) {
+            *reachable.entry(place).or_default() += 1;
+        }
+        assert_eq!(self.in_use, reachable, "live places");
+    }
+
+    /// Merges the facts since the last snapshot into it, job by job; it must say what the machine
+    /// says.
+    fn merge(&mut self) {
+        let (mut saved, upto) = std::mem::take(&mut self.saved);
+        let facts = self.facts[upto..].to_vec();
+        let mut jobs: BTreeMap<Slot, SavedJob> =
+            saved.jobs.drain(..).map(|job| (job.slot, job)).collect();
+        let mut slots: BTreeSet<Slot> = facts.iter().filter_map(Fact::slot).collect();
+        while let Some(slot) = slots.pop_last() {
+            let mut job = jobs.remove(&slot);
+            for fact in facts.iter().filter(|fact| fact.slot() == Some(slot)) {
+                saved.meta.apply(fact, job.as_ref());
+                let before = job.as_ref().map(|job| job.life.state);
+                job = match job {
+                    None => SavedJob::enqueued(fact),
+                    Some(job) => job.apply(fact),
+                };
+                self.see_transition(before, job.as_ref(), fact);
+            }
+            jobs.extend(job.map(|job| (slot, job)));
+        }
+        saved.jobs = jobs.into_values().collect();
+        let mut changes = KeyChanges::default();
+        for fact in &self.facts[upto..] {
+            changes.note(fact);
+            saved.settles.apply(fact);
+            if fact.slot().is_none() {
+                saved.meta.apply(fact, None);
+            }
+        }
+        let taken = self.facts[upto..].iter().filter_map(SavedKey::taken);
+        let all = saved.keys.into_iter().chain(taken);
+        let kept = all.skip(usize::try_from(changes.forgotten).expect("few"));
+        saved.keys = kept.map(|key| changes.apply(key)).collect();
+        same("merged otherwise", &saved, &self.machine.export());
+        self.check_totals(&saved);
+        self.saved = (saved, self.facts.len());
+    }
+
+    fn see_transition(
+        &mut self,
+        before: Option<JobState>,
+        after: Option<&SavedJob>,
+        fact: &Fact<'_>,
+    ) {
+        let word = |state: Option<JobState>| state.map_or("nothing", JobState::as_str);
+        let after = after.map(|job| job.life.state);
+        if before != after || matches!(fact, Fact::Changed { .. }) {
+            self.seen
+                .insert(format!("{} to {}", word(before), word(after)));
+        }
+        let ended = before.is_some_and(JobState::is_final);
+        if matches!(fact, Fact::Deleted { .. }) && ended {
+            self.deleted_ended += 1;
+        }
+        if let Fact::Changed {
+            cause: Cause::Settled { .. },
+            ..
+        } = fact
+            && before == Some(JobState::Available)
+        {
+            self.saw("settled after a lapse");
+        }
+    }
+
+    fn check_totals(&self, saved: &Saved) {
+        let sum = |of: fn(&posthaste_core::view::Totals) -> u64| {
+            saved
+                .meta
+                .queues
+                .values()
+                .map(|q| of(&q.totals))
+                .sum::<u64>()
+        };
+        let held = saved.jobs.len() as u64;
+        assert_eq!(sum(|t| t.enqueued), held + sum(|t| t.deleted));
+        let ended = saved.jobs.iter().filter(|job| job.life.state.is_final());
+        let ends = sum(|t| t.completed + t.dead + t.cancelled);
+        let gone = u64::try_from(self.deleted_ended).expect("a count");
+        assert_eq!(ends - sum(|t| t.redriven), ended.count() as u64 + gone);
+    }
+
+    /// The facts alone, into a new machine.
+    fn replay(&self) {
+        let mut replayed = Machine::with_bounds(BOUNDS);
+        for fact in &self.facts {
+            replayed.evolve(fact, MonoMs(0));
+        }
+        replayed.audit().expect("the replayed agrees with itself");
+        same(
+            "replayed otherwise",
+            &replayed.export(),
+            &self.machine.export(),
+        );
+    }
+}
+
+/// Two states that must be the same; tells only where they differ.
+fn same(what: &str, one: &Saved, other: &Saved) {
+    assert_eq!(one.meta, other.meta, "{what}");
+    assert_eq!(one.jobs.len(), other.jobs.len(), "{what}: jobs");
+    for (one, other) in one.jobs.iter().zip(&other.jobs) {
+        assert_eq!(one, other, "{what}");
+    }
+    assert_eq!(one.keys, other.keys, "{what}");
+    assert!(one == other, "{what}: settles");
+}
+
+/// Loads a snapshot into an empty machine.
+pub(crate) fn load(machine: &mut Machine, saved: &Saved, mono: MonoMs) {
+    machine.load_meta(&saved.meta);
+    for job in &saved.jobs {
+        machine.load_job(job, mono);
+    }
+    for key in &saved.keys {
+        machine.load_key(key);
+    }
+    machine.load_settles(saved.settles.clone());
+    machine.loaded();
+    machine.audit().expect("the loaded agrees with itself");
+}
+
+/// Every refusal there is, so that a new one is not forgotten here.
+pub(crate) fn every_refusal() -> Vec<String> {
+    let (by, state) = (JobId::from_bytes([0; 16]), JobState::Dead);
+    let all = [
+        Refusal::NoSuchJob,
+        Refusal::IdTaken,
+        Refusal::KeyReused,
+        Refusal::KeysFull,
+        Refusal::UniqueHeld { by },
+        Refusal::Stale { current: Token(0) },
+        Refusal::UnknownLease,
+        Refusal::SettledOtherwise,
+        Refusal::WrongState { state },
+        Refusal::JobsFull,
+        Refusal::NamesFull,
+    ];
+    let word = |refusal: &Refusal| match refusal {
+        Refusal::UniqueHeld { .. } => "UniqueHeld".into(),
+        Refusal::Stale { .. } => "Stale".into(),
+        Refusal::WrongState { .. } => "WrongState".into(),
+        Refusal::NoSuchJob
+        | Refusal::IdTaken
+        | Refusal::KeyReused
+        | Refusal::KeysFull
+        | Refusal::UnknownLease
+        | Refusal::SettledOtherwise
+        | Refusal::JobsFull
+        | Refusal::NamesFull => format!("{refusal:?}"),
+    };
+    all.iter().map(|r| format!("refusal {}", word(r))).collect()
+}
