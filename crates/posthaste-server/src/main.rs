@@ -1,2 +1,9 @@
-//! The binary `posthaste`.
-fn main() {}
+//! The binary `posthaste`: the command line, and what runs only there.
+
+mod cli;
+mod exec;
+mod worker;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,85 @@
+//! `dead`: jobs that were given up on.
+
+use posthaste_core::{Command as Verb, JobId, JobState, Result, Store, limits};
+use posthaste_server::sweep::{self, Deed};
+
+use super::jobs::{self, Which};
+use super::{Global, SERVER, print, store};
+
+/// What to do with dead jobs.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List dead jobs, each with its reason and its last error
+    List(Which),
+    /// Show everything that is known of a dead job
+    Show {
+        /// The job's id
+        id: JobId,
+    },
+    /// Bring dead jobs back, with all their attempts: those named, or all of a filter
+    Redrive(Chosen),
+    /// Forget dead jobs: those named, or all of a filter
+    Delete(Chosen),
+}
+
+/// Some jobs by name, or all of a filter.
+#[derive(Debug, clap::Args)]
+pub(super) struct Chosen {
+    /// The jobs' ids
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<JobId>,
+    /// Every dead job, or those of --queue, --kind and --tag
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+pub(super) async fn run(command: Command, global: &Global) -> Result<()> {
+    let store = store::open(global.url(SERVER), &store::How::default()).await?;
+    let done = act(command, &*store, global.json).await;
+    let closed = store.close().await;
+    done.and(closed)
+}
+
+async fn act(command: Command, store: &dyn Store, json: bool) -> Result<()> {
+    match command {
+        Command::List(which) => {
+            jobs::show_list(store, which.filter(Some(JobState::Dead)), which.max, json).await
+        }
+        Command::Show { id } => jobs::show(store, id, None, json).await,
+        Command::Redrive(chosen) => each(store, chosen, Verb::Retry, &Deed::Redrive, json).await,
+        Command::Delete(chosen) => each(store, chosen, Verb::Delete, &Deed::Delete, json).await,
+    }
+}
+
+async fn each(
+    store: &dyn Store,
+    chosen: Chosen,
+    verb: impl Fn(JobId) -> Verb,
+    deed: &Deed,
+    json: bool,
+) -> Result<()> {
+    if !chosen.all {
+        return jobs::change(store, chosen.ids, verb, json).await;
+    }
+    let filter = chosen.which.filter(Some(JobState::Dead));
+    let mut told = 0;
+    let changed = sweep::all(store, deed, &filter, limits::PAGE_MAX, |changed| {
+        if changed >= told + 10_000 {
+            told = changed;
+            print::note(&format!("{changed} so far"));
+        }
+    })
+    .await?;
+    if json {
+        print::json(&serde_json::json!({"changed": changed}));
+    } else {
+        let word = match deed {
+            Deed::Redrive => "redriven",
+            Deed::Prune { .. } | Deed::Delete => "deleted",
+        };
+        print::line(&format!("{changed} dead jobs {word}"));
+    }
+    Ok(())
+}

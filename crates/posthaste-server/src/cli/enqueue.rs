@@ -1,0 +1,345 @@
+//! `enqueue`: one job, or one for each line of standard input.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste::wire;
+use posthaste_core::command::CommitKey;
+use posthaste_core::ids::Tag;
+use posthaste_core::job::{OnConflict, RetryRule, Start, StateSet, Unique, UniqueBy};
+use posthaste_core::{
+    Command, Commit, Committed, Error, ErrorKind, KindName, NewJob, Payload, Priority, QueueName,
+    Reply, Result, Store, limits,
+};
+use posthaste_server::mint::Mint;
+
+use super::config::span;
+use super::{Global, SERVER, print, store};
+
+/// What to enqueue.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Which handler it is for
+    #[arg(long, value_name = "NAME")]
+    kind: KindName,
+    /// Which queue it waits in
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    queue: QueueName,
+    /// What it carries, as JSON [default: null]
+    #[arg(long, value_name = "JSON", group = "what")]
+    payload: Option<String>,
+    /// What it carries, as text
+    #[arg(long, value_name = "TEXT", group = "what")]
+    text: Option<String>,
+    /// What it carries, from a file (- is standard input), as bytes of --content-type
+    #[arg(long, value_name = "FILE", group = "what")]
+    file: Option<String>,
+    /// One job for each line of standard input, the line as text; with --null, each is ended by a
+    /// zero byte
+    #[arg(long, group = "what")]
+    lines: bool,
+    /// One job for each line of standard input, the line as JSON
+    #[arg(long, group = "what")]
+    json_lines: bool,
+    /// With --lines: they are ended by a zero byte (as `find -print0` writes them)
+    #[arg(long, short = '0', requires = "lines")]
+    null: bool,
+    /// With --file: what its bytes are; application/json is checked
+    #[arg(
+        long,
+        requires = "file",
+        default_value = "application/octet-stream",
+        value_name = "TYPE"
+    )]
+    content_type: String,
+    /// Rank, 1 to 9; 9 is served first
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    priority: u8,
+    /// How long to wait before it may start
+    #[arg(long, value_name = "DURATION", value_parser = span, conflicts_with = "run_at")]
+    delay: Option<Duration>,
+    /// When it may start, as RFC 3339 in UTC
+    #[arg(long, value_name = "INSTANT")]
+    run_at: Option<wire::Instant>,
+    /// Past this it is not started any more, and is dead as expired
+    #[arg(long, value_name = "INSTANT")]
+    deadline: Option<wire::Instant>,
+    /// Attempts in all, 1 to 1000
+    #[arg(long, default_value_t = limits::ATTEMPTS_DEFAULT, value_name = "N")]
+    max_attempts: u16,
+    /// Longest time for one attempt
+    #[arg(long, default_value = "15m", value_name = "DURATION")]
+    timeout: wire::Span,
+    /// One effect for one key, for 24 hours
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["lines", "json_lines"])]
+    idempotency_key: Option<String>,
+    /// At most one unfinished job of this kind and key; the one that is there is answered
+    #[arg(long, value_name = "KEY", conflicts_with = "unique_payload")]
+    unique_key: Option<String>,
+    /// At most one unfinished job of this kind and payload
+    #[arg(long)]
+    unique_payload: bool,
+    /// Words to find it by
+    #[arg(long = "tag", value_name = "WORD,…", value_delimiter = ',')]
+    tags: Vec<Tag>,
+    /// Names and values for others to read, such as traceparent=…
+    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = meta)]
+    metadata: Vec<(String, String)>,
+}
+
+/// How often a commit whose fate isn't known is repeated, under the same key.
+const TRIES: u32 = 10;
+
+fn meta(text: &str) -> Result<(String, String)> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("{text:?} is not a name and a value"),
+        )
+        .next("write it as name=value")
+    })?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
+    let model = model(&args)?;
+    let store = store::open(global.url(SERVER), &store::How::default()).await?;
+    let enqueued = if args.lines || args.json_lines {
+        many(&args, &model, &*store, global.json).await
+    } else {
+        one(&args, &model, &*store, global.json).await
+    };
+    let closed = store.close().await;
+    enqueued.and(closed)
+}
+
+/// Everything of the jobs but their ids and payloads.
+fn model(args: &Args) -> Result<NewJob> {
+    let id = Mint::new()?.id();
+    let mut job = NewJob::new(
+        id,
+        args.queue.clone(),
+        args.kind.clone(),
+        Payload::json("null"),
+    );
+    job.priority = Priority::new(args.priority).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("priority {} is out of range", args.priority),
+        )
+        .next("give 1 to 9; 9 is served first")
+    })?;
+    job.start = match (args.delay, args.run_at) {
+        (Some(delay), _) => Start::After(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+        (None, Some(at)) => Start::At(at.0),
+        (None, None) => Start::Now,
+    };
+    job.deadline = args.deadline.map(|at| at.0);
+    job.retry = RetryRule {
+        max_attempts: args.max_attempts,
+        timeout_ms: u32::try_from(args.timeout.0).map_err(|_| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("the timeout {} is too long", args.timeout),
+            )
+            .next("give at most 7d")
+        })?,
+        ..RetryRule::default()
+    };
+    job.idempotency_key = args.idempotency_key.as_deref().map(Arc::from);
+    let by = match &args.unique_key {
+        Some(key) => Some(UniqueBy::Key(key.as_str().into())),
+        None => args.unique_payload.then_some(UniqueBy::Payload),
+    };
+    job.unique = by.map(|by| Unique {
+        by,
+        period_ms: None,
+        states: StateSet::UNFINISHED,
+        on_conflict: OnConflict::Existing,
+    });
+    job.tags.clone_from(&args.tags);
+    let metadata = args.metadata.iter();
+    job.metadata = metadata
+        .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
+        .collect();
+    Ok(job)
+}
+
+async fn one(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Result<()> {
+    let mut job = model.clone();
+    job.payload = payload(args)?;
+    let committed = commit(store, vec![job]).await?;
+    let answers: Vec<_> = committed
+        .replies
+        .iter()
+        .filter_map(wire::Enqueued::write)
+        .collect();
+    if json {
+        print::json(&wire::EnqueuedJobs { jobs: answers });
+        return Ok(());
+    }
+    for answer in answers {
+        let existing = if answer.existing {
+            " (it was there before)"
+        } else {
+            ""
+        };
+        print::line(&format!("{} {}{existing}", answer.id, answer.state));
+    }
+    Ok(())
+}
+
+fn payload(args: &Args) -> Result<Payload> {
+    if let Some(text) = &args.text {
+        return Ok(text_payload(text.clone().into_bytes()));
+    }
+    if let Some(path) = &args.file {
+        let bytes = read_file(path)?;
+        return if args.content_type == "application/json" {
+            json_payload(bytes)
+        } else {
+            Ok(Payload::bytes(&args.content_type, bytes))
+        };
+    }
+    json_payload(
+        args.payload
+            .clone()
+            .unwrap_or_else(|| "null".to_owned())
+            .into_bytes(),
+    )
+}
+
+fn read_file(path: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more than a payload may have: the store then says that it is too large.
+    let most = limits::PAYLOAD_BYTES_MAX as u64 + 1;
+    let read = if path == "-" {
+        io::stdin().lock().take(most).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| {
+        Error::new(ErrorKind::Invalid, format!("cannot read {path}: {error}"))
+            .next("name a file that can be read, or - for standard input")
+    })?;
+    Ok(bytes)
+}
+
+fn json_payload(bytes: Vec<u8>) -> Result<Payload> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|error| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("the payload is not JSON: {error}"),
+        )
+        .next("quote it for the shell, or give it as --text")
+    })?;
+    Ok(Payload::json(bytes))
+}
+
+fn text_payload(bytes: Vec<u8>) -> Payload {
+    match std::str::from_utf8(&bytes) {
+        Ok(_) => Payload::bytes("text/plain; charset=utf-8", bytes),
+        Err(_) => Payload::bytes("application/octet-stream", bytes),
+    }
+}
+
+async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Result<()> {
+    let end = if args.null { 0 } else { b'\n' };
+    let mut lines = io::stdin().lock().split(end);
+    let mut mint = Mint::new()?;
+    let (mut enqueued, mut existing) = (0_u64, 0_u64);
+    loop {
+        let batch = read_batch(args, model, &mut mint, &mut lines)?;
+        if batch.is_empty() {
+            break;
+        }
+        let committed = commit(store, batch).await?;
+        for reply in &committed.replies {
+            match reply {
+                Reply::Enqueued { existing: true, .. } => existing += 1,
+                _ => enqueued += 1,
+            }
+        }
+    }
+    if json {
+        print::json(&serde_json::json!({"enqueued": enqueued, "existing": existing}));
+    } else {
+        print::line(&format!(
+            "{enqueued} jobs enqueued, {existing} were there before"
+        ));
+    }
+    Ok(())
+}
+
+/// Jobs for one commit: as many lines as fit its limits. Empty at the end of the input.
+fn read_batch(
+    args: &Args,
+    model: &NewJob,
+    mint: &mut Mint,
+    lines: &mut impl Iterator<Item = io::Result<Vec<u8>>>,
+) -> Result<Vec<NewJob>> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    // Half of what a commit may have, because bytes grow by a third on their way to a server.
+    while batch.len() < limits::COMMANDS_PER_COMMIT_MAX && bytes < limits::COMMIT_BYTES_MAX / 2 {
+        let Some(line) = lines.next() else { break };
+        let line = line.map_err(|error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("cannot read standard input: {error}"),
+            )
+        })?;
+        if line.is_empty() {
+            continue;
+        }
+        bytes += line.len();
+        let mut job = model.clone();
+        job.id = mint.id();
+        job.payload = if args.json_lines {
+            json_payload(line)?
+        } else {
+            text_payload(line)
+        };
+        batch.push(job);
+    }
+    Ok(batch)
+}
+
+/// Commits jobs under a key of their own, so that a commit whose fate isn't known can be repeated.
+async fn commit(store: &dyn Store, jobs: Vec<NewJob>) -> Result<Committed> {
+    let digest = jobs.first().map_or([0; 16], |job| job.id.to_bytes());
+    let key = CommitKey {
+        key: jobs
+            .first()
+            .map_or_else(String::new, |job| format!("enqueue-{}", job.id))
+            .into(),
+        digest,
+    };
+    let commands = jobs.into_iter().map(|job| Command::Enqueue(Box::new(job)));
+    let commit = Commit {
+        key: Some(key),
+        commands: commands.collect(),
+    };
+    let mut pause = Duration::from_millis(100);
+    for _ in 1..TRIES {
+        match try_commit(store, commit.clone()).await {
+            Err(error) if error.is_retryable() => {
+                print::warning(&format!("not enqueued yet, trying again: {error}"));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(3));
+            }
+            done => return done,
+        }
+    }
+    try_commit(store, commit).await
+}
+
+async fn try_commit(store: &dyn Store, commit: Commit) -> Result<Committed> {
+    let answers = store.commit(vec![commit]).await?;
+    answers.into_iter().next().unwrap_or_else(|| {
+        Err(Error::new(ErrorKind::Uncertain, "the store gave no answer")
+            .next("see whether the jobs are there: posthaste jobs list"))
+    })
+}

@@ -1,0 +1,96 @@
+//! Faults for the test harness to find, in builds with the feature `fault-injection` only.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use posthaste_core::{Error, ErrorKind, Result};
+use posthaste_log::{Disk, DiskFile, Options};
+
+/// Breaks the disk of `options` in the way that `POSTHASTE_FAULT` names.
+///
+/// # Errors
+/// `Invalid` for a fault that isn't known: a harness must not believe in a fault that isn't there.
+pub(super) fn inject(options: &mut Options) -> Result<()> {
+    let Some(fault) = std::env::var_os("POSTHASTE_FAULT") else {
+        return Ok(());
+    };
+    if fault != "skip-sync" {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("POSTHASTE_FAULT={} is not a fault", fault.display()),
+        )
+        .next("give skip-sync"));
+    }
+    super::print::warning("POSTHASTE_FAULT=skip-sync: nothing is synced");
+    options.disk = Arc::new(Forgetful(Arc::clone(&options.disk)));
+    Ok(())
+}
+
+/// A disk that says it has synced, and hasn't.
+#[derive(Debug)]
+struct Forgetful(Arc<dyn Disk>);
+
+/// A file of it.
+#[derive(Debug)]
+struct ForgetfulFile(Arc<dyn DiskFile>);
+
+impl Disk for Forgetful {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(ForgetfulFile(self.0.open(path)?)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(ForgetfulFile(self.0.create(path)?)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.0.list(dir)
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        self.0.lock(path, holder)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.0.free_bytes(dir)
+    }
+}
+
+impl DiskFile for ForgetfulFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}

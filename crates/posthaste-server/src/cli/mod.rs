@@ -1,0 +1,131 @@
+//! The command line: what can be said, and what is answered when it goes wrong.
+//!
+//! Every command works on a store named by a URL, through the same port as the library. It prints
+//! for people, and with `--json` for programs; what went wrong goes to standard error with the
+//! next step, and the exit code says of what kind it was.
+
+mod config;
+mod dead;
+mod enqueue;
+mod exit;
+#[cfg(feature = "fault-injection")]
+mod fault;
+mod jobs;
+pub(crate) mod print;
+mod queues;
+mod serve;
+pub(crate) mod signal;
+pub(crate) mod store;
+mod work;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use posthaste_core::{Error, ErrorKind, Result};
+
+use config::Config;
+
+/// Durable background jobs: one binary, its own log, nothing to install.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, after_help = exit::HELP, max_term_width = 100)]
+struct Cli {
+    /// The store: memory:, file:DIR, or http://HOST:PORT
+    ///
+    /// Default: file:./posthaste-data for serve, a temporary directory for demo,
+    /// http://127.0.0.1:7766 for everything else.
+    #[arg(long, global = true, env = "POSTHASTE_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// A TOML file with settings; flags and `POSTHASTE_*` variables come before it
+    #[arg(long, global = true, env = "POSTHASTE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a store over HTTP on this machine
+    Serve(serve::Args),
+    /// Enqueue one job, or one for each line of standard input
+    Enqueue(Box<enqueue::Args>),
+    /// Run a command for each job
+    Work(work::Args),
+    /// List, show and change jobs
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// List queues, and set what they may do
+    #[command(subcommand)]
+    Queues(queues::Command),
+    /// List, show, bring back and delete dead jobs
+    #[command(subcommand)]
+    Dead(dead::Command),
+}
+
+/// What every command is given.
+#[derive(Debug)]
+pub(crate) struct Global {
+    /// The store that was named, if one was.
+    pub(crate) store: Option<String>,
+    /// Print JSON.
+    pub(crate) json: bool,
+    /// The settings of the file.
+    pub(crate) config: Config,
+}
+
+impl Global {
+    /// The URL of the store: the one that was named, or `default`.
+    pub(crate) fn url<'a>(&'a self, default: &'a str) -> &'a str {
+        self.store.as_deref().unwrap_or(default)
+    }
+}
+
+/// Where commands look for a server when no store is named.
+pub(crate) const SERVER: &str = "http://127.0.0.1:7766";
+
+/// Reads the command line, does what it says, and answers with the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.json;
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error, json);
+            exit::code(error.kind())
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<()> {
+    let config = config::read(cli.config.as_deref())?;
+    let global = Global {
+        store: cli.store.or_else(|| config.store.clone()),
+        json: cli.json,
+        config,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot start threads: {error}"))
+                .next("look at the limits of this user (ulimit -u)")
+        })?;
+    let ended = runtime.block_on(run(cli.command, &global));
+    // A read of standard input or a slow disk must not hold the process.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run(command: Command, global: &Global) -> Result<()> {
+    match command {
+        Command::Serve(args) => serve::run(args, global).await,
+        Command::Enqueue(args) => enqueue::run(*args, global).await,
+        Command::Work(args) => work::run(args, global).await,
+        Command::Jobs(command) => jobs::run(command, global).await,
+        Command::Queues(command) => queues::run(command, global).await,
+        Command::Dead(command) => dead::run(command, global).await,
+    }
+}

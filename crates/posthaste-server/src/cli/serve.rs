@@ -1,0 +1,96 @@
+//! `serve`: a store over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_core::{Error, ErrorKind, Result};
+use posthaste_log::Durability;
+use posthaste_server::{Served, router, server};
+
+use super::config::{or_file, span};
+use super::{Global, print, signal::Ending, store};
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where to listen: a loopback address; port 0 finds a free one [default: 127.0.0.1:7766]
+    #[arg(long, env = "POSTHASTE_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// What an acknowledgement means: sync, or interval=DURATION (survives kill -9, and loses at
+    /// most that much to a power cut) [default: sync]
+    #[arg(long, env = "POSTHASTE_DURABILITY", value_name = "MODE", value_parser = store::durability)]
+    durability: Option<Durability>,
+    /// How long to wait for another process to let go of the directory [default: 0s]
+    #[arg(long, env = "POSTHASTE_LOCK_WAIT", value_name = "DURATION", value_parser = span)]
+    lock_wait: Option<Duration>,
+    /// How long requests under way may take after SIGTERM [default: 30s]
+    #[arg(long, env = "POSTHASTE_GRACE", value_name = "DURATION", value_parser = span)]
+    grace: Option<Duration>,
+    /// Most connections at once [default: 4096]
+    #[arg(long, env = "POSTHASTE_MAX_CONNECTIONS", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    max_connections: Option<u32>,
+}
+
+/// Where `serve` keeps its data when nothing else is said.
+const DATA: &str = "file:./posthaste-data";
+/// Where `serve` listens when nothing else is said.
+const LISTEN: &str = "127.0.0.1:7766";
+
+pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
+    let file = &global.config.serve;
+    let listen = args.listen.as_deref().or(file.listen.as_deref());
+    let address = address(listen.unwrap_or(LISTEN))?;
+    let how = store::How {
+        durability: or_file(
+            args.durability,
+            file.durability.as_deref(),
+            store::durability,
+            Durability::Sync,
+        )?,
+        lock_wait: or_file(
+            args.lock_wait,
+            file.lock_wait.as_deref(),
+            span,
+            Duration::ZERO,
+        )?,
+    };
+    let mut limits = server::Limits::default();
+    limits.grace = or_file(args.grace, file.grace.as_deref(), span, limits.grace)?;
+    if let Some(most) = args.max_connections.or(file.max_connections) {
+        limits.connections_max = most;
+    }
+    let mut ending = Ending::new()?;
+    let listener = server::listen(address).await?;
+    let bound = listener.local_addr().map_err(|error| {
+        Error::new(ErrorKind::Io, format!("the socket has no address: {error}"))
+    })?;
+    let store = store::open(global.url(DATA), &how).await?;
+    print::line(&format!("listening on http://{bound}"));
+    let served = Served::new(Arc::clone(&store));
+    let drain = served.drain();
+    let cut = server::serve(listener, router(served), limits, async move {
+        ending.wait().await;
+        print::note("draining: no new connections, requests under way may finish");
+        drain.begin();
+    })
+    .await;
+    if cut > 0 {
+        print::warning(&format!(
+            "{cut} connections were cut at the end of the grace"
+        ));
+    }
+    store.close().await
+}
+
+fn address(text: &str) -> Result<SocketAddr> {
+    let text = text.replace("localhost:", "127.0.0.1:");
+    text.parse().map_err(|_| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("{text:?} is not an address to listen on"),
+        )
+        .next("write it as 127.0.0.1:7766 or [::1]:7766")
+    })
+}

@@ -1,0 +1,141 @@
+//! Opening the store that a URL names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_core::{Error, ErrorKind, Result, Store, duration, suggest};
+use posthaste_log::{Durability, Location, Log, Options};
+
+/// How to open a store that lives in this process. A server's is its own affair.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct How {
+    /// What an acknowledgement means.
+    pub(crate) durability: Durability,
+    /// How long to wait for another process to let go of the directory.
+    pub(crate) lock_wait: Duration,
+}
+
+/// Where a URL leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Place<'a> {
+    Memory,
+    Directory(&'a str),
+    Server,
+}
+
+/// Opens the store at `url`.
+///
+/// # Errors
+/// `Invalid` for a URL of no known kind; what the store answers when it is opened.
+pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
+    let location = match place(url)? {
+        Place::Server => return Err(unknown(url, "http")),
+        Place::Memory => Location::Memory,
+        Place::Directory(dir) => Location::Directory(PathBuf::from(dir)),
+    };
+    let mut options = Options::new(location);
+    options.durability = how.durability;
+    options.lock_wait_ms = u64::try_from(how.lock_wait.as_millis()).unwrap_or(u64::MAX);
+    #[cfg(feature = "fault-injection")]
+    super::fault::inject(&mut options)?;
+    let opened = tokio::task::spawn_blocking(move || Log::open(options)).await;
+    let log = opened.map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("opening the store broke off: {error}"),
+        )
+    })??;
+    if let Some(cut) = log.recovery_report() {
+        super::print::warning(cut);
+    }
+    Ok(Arc::new(log))
+}
+
+/// Whether the store at `url` lives in this process.
+pub(crate) fn is_local(url: &str) -> bool {
+    !matches!(place(url), Ok(Place::Server))
+}
+
+fn place(url: &str) -> Result<Place<'_>> {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Place::Memory),
+        "file" if !rest.is_empty() => Ok(Place::Directory(rest.strip_prefix("//").unwrap_or(rest))),
+        "http" if rest.len() > 2 && rest.starts_with("//") => Ok(Place::Server),
+        _ => Err(unknown(url, scheme)),
+    }
+}
+
+fn unknown(url: &str, scheme: &str) -> Error {
+    let forms = "memory:, file:DIR or http://HOST:PORT";
+    let error = Error::new(ErrorKind::Invalid, format!("{url:?} names no store"));
+    match suggest::nearest(scheme, ["memory", "file", "http"]) {
+        Some(near) if near != scheme => error.next(format!("did you mean {near:?}? ({forms})")),
+        _ => error.next(format!("give {forms}")),
+    }
+}
+
+/// `sync`, or `interval=` and a duration.
+///
+/// # Errors
+/// `Invalid` for anything else.
+pub(crate) fn durability(text: &str) -> Result<Durability> {
+    if text == "sync" {
+        return Ok(Durability::Sync);
+    }
+    let interval = text.strip_prefix("interval=").map(duration::parse_ms);
+    match interval.transpose()?.map(u32::try_from) {
+        Some(Ok(ms)) if ms > 0 => Ok(Durability::Interval(ms)),
+        _ => Err(
+            Error::new(ErrorKind::Invalid, format!("{text:?} is not a durability"))
+                .next("give sync, or interval=DURATION such as interval=50ms"),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_stores() {
+        assert_eq!(place("memory:"), Ok(Place::Memory));
+        assert_eq!(place("file:./a"), Ok(Place::Directory("./a")));
+        assert_eq!(place("file:///var/a"), Ok(Place::Directory("/var/a")));
+        assert_eq!(place("http://127.0.0.1:7766"), Ok(Place::Server));
+        for bad in [
+            "",
+            "file:",
+            "memory:x",
+            "http:",
+            "http://",
+            "fiel:./a",
+            "./data",
+            "redis://a",
+        ] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+        let error = place("fiel:./a").expect_err("refused");
+        assert!(
+            error.to_string().contains("did you mean \"file\"?"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn durabilities_are_read() {
+        assert_eq!(durability("sync"), Ok(Durability::Sync));
+        assert_eq!(durability("interval=50ms"), Ok(Durability::Interval(50)));
+        for bad in [
+            "",
+            "none",
+            "interval",
+            "interval=",
+            "interval=0s",
+            "interval=5",
+        ] {
+            assert!(durability(bad).is_err(), "{bad}");
+        }
+    }
+}
