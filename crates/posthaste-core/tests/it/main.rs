@@ -1,5 +1,8 @@
-//! The machine through its public face.
+//! The machine and the checks, through their public face.
 
+mod keys;
+mod lives;
 mod random;
 mod script;
+mod turns;
 mod world;

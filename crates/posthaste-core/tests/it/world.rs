@@ -128,7 +128,7 @@ impl World {
     fn key(a: u8, b: u8) -> KeyDigest {
         KeyDigest {
             key: [a % 5; 12],
-            body: u32::from(b % 5 == 0),
+            body: u32::from(b.is_multiple_of(5)),
         }
     }
 
@@ -139,8 +139,10 @@ impl World {
             until: (c % 2 == 0).then(|| now.plus(700)),
             states: StateSet::UNFINISHED,
         });
-        let mut retry = RetryRule::default();
-        retry.max_attempts = 1 + u16::from(c % 4);
+        let retry = RetryRule {
+            max_attempts: 1 + u16::from(c % 4),
+            ..RetryRule::default()
+        };
         Action::Enqueue {
             job: Summary {
                 id: Self::id(a),
