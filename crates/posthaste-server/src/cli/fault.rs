@@ -68,6 +68,10 @@ impl Disk for Forgetful {
         self.0.lock(path, holder)
     }
 
+    fn read_small(&self, path: &Path) -> io::Result<String> {
+        self.0.read_small(path)
+    }
+
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         self.0.free_bytes(dir)
     }
@@ -90,7 +94,7 @@ impl DiskFile for ForgetfulFile {
         self.0.len()
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
     }
 }
