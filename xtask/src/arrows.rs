@@ -11,7 +11,7 @@ use crate::report::Found;
 /// Every crate of the workspace with those of our own that it may depend on.
 const ARROWS: [(&str, &[&str]); 8] = [
     ("posthaste-core", &[]),
-    ("posthaste-derive", &[]),
+    ("posthaste-derive", &["posthaste-core"]),
     ("posthaste-log", &["posthaste-core"]),
     (
         "posthaste",

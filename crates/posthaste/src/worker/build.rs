@@ -1,0 +1,416 @@
+//! Putting a worker together, and running it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_core::{Error, ErrorKind, KindName, Outcome, QueueName, Result, WorkerName, limits};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::engine::{Engine, Running};
+use super::lane::Lane;
+use super::pulse::Pulse;
+use super::service::{Handlers, JobService};
+use super::settler::Settler;
+use super::summary::Summary;
+use crate::context::{JobRequest, States};
+use crate::handler::{AnyHandler, Handler, erase};
+use crate::hub::Posthaste;
+use crate::job::Job;
+use crate::outcome::BoxError;
+use crate::units::millis_u32;
+
+/// Most slots of one worker.
+const SLOTS_MAX: usize = 10_000;
+/// Most jobs that a [`drain`](Worker::drain) runs.
+const DRAINED_MAX: u64 = 1_000_000;
+
+/// A worker that is being put together: handlers, what they share, and how many at once.
+///
+/// ```
+/// # use posthaste::{Cx, Done, HandlerError, Job, Posthaste, State};
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize, Job)]
+/// #[job(queue = "mail")]
+/// struct WelcomeEmail { user: u64 }
+///
+/// # #[derive(Clone)]
+/// # struct Mailer;
+/// # impl Mailer {
+/// #     async fn send(&self, _: u64, _: String) -> std::io::Result<()> { Ok(()) }
+/// # }
+/// # async fn work(hub: Posthaste, mailer: Mailer) -> posthaste::Result<()> {
+/// hub.worker()
+///     .state(mailer)
+///     .on(|job: WelcomeEmail, cx: Cx, State(mailer): State<Mailer>| async move {
+///         mailer.send(job.user, cx.idempotency_key()).await?; // an error means: try again
+///         Done
+///     })
+///     .run()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a worker does nothing until it is run"]
+pub struct Worker {
+    hub: Posthaste,
+    queues: Vec<WorkQueue>,
+    strict: bool,
+    concurrency: usize,
+    handlers: Vec<(Result<Option<KindName>>, Arc<dyn AnyHandler>)>,
+    /// The queues of the handlers' own job types.
+    own_queues: Vec<Result<QueueName>>,
+    states: States,
+    layers: Vec<Box<dyn FnOnce(JobService) -> JobService + Send>>,
+    name: Option<String>,
+    lease: Duration,
+    heartbeat: Option<Duration>,
+    grace: Duration,
+}
+
+/// A queue that a worker takes jobs from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct WorkQueue {
+    name: String,
+    weight: u32,
+    concurrency: Option<usize>,
+}
+
+impl WorkQueue {
+    /// A queue that shares the worker's slots with the others, at weight 1.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            weight: 1,
+            concurrency: None,
+        }
+    }
+
+    /// How often it is served beside the others that share the worker's slots. Default 1.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Gives it slots of its own, apart from the worker's: at most this many of its jobs run here
+    /// at once, and no other queue takes their place.
+    pub fn concurrency(mut self, slots: usize) -> Self {
+        self.concurrency = Some(slots);
+        self
+    }
+}
+
+impl From<&str> for WorkQueue {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl Posthaste {
+    /// Begins a worker.
+    pub fn worker(&self) -> Worker {
+        Worker {
+            hub: self.clone(),
+            queues: Vec::new(),
+            strict: false,
+            concurrency: 32,
+            handlers: Vec::new(),
+            own_queues: Vec::new(),
+            states: States::default(),
+            layers: Vec::new(),
+            name: None,
+            lease: Duration::from_millis(limits::LEASE_MS_DEFAULT.into()),
+            heartbeat: None,
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Worker {
+    /// Takes jobs from this queue: a name, or a [`WorkQueue`] that says more. Default: the queues
+    /// of the handlers' job types.
+    pub fn queue(mut self, queue: impl Into<WorkQueue>) -> Self {
+        self.queues.push(queue.into());
+        self
+    }
+
+    /// Serves the queues in the order given, the first to its end first. Default: by weight.
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Most jobs at once, 1 to 10,000, of the queues that have no slots of their own. Default 32.
+    pub fn concurrency(mut self, slots: usize) -> Self {
+        self.concurrency = slots;
+        self
+    }
+
+    /// Handles the jobs of one type.
+    pub fn on<A: 'static, H: Handler<A>>(mut self, handler: H) -> Self
+    where
+        H::Input: Job,
+    {
+        let rule = H::Input::rule();
+        self.own_queues.push(rule.queue_name());
+        self.handlers.push((rule.kind_name().map(Some), erase(handler)));
+        self
+    }
+
+    /// Handles the jobs of one kind by name; with [`RawJob`](crate::RawJob) as its first argument
+    /// it takes any payload.
+    pub fn on_kind<A: 'static, H: Handler<A>>(mut self, kind: &str, handler: H) -> Self {
+        self.handlers.push((KindName::new(kind).map(Some), erase(handler)));
+        self
+    }
+
+    /// Handles the jobs of every kind that has no handler of its own: the worker then takes all
+    /// kinds. Usually with [`RawJob`](crate::RawJob) as its first argument.
+    pub fn on_any<A: 'static, H: Handler<A>>(mut self, handler: H) -> Self {
+        self.handlers.push((Ok(None), erase(handler)));
+        self
+    }
+
+    /// A value for handlers to take as [`State<T>`](crate::State); a later one of the same type
+    /// replaces it. Each call gets a clone.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.put(value);
+        self
+    }
+
+    /// Puts a tower layer around all handlers; a later one around the earlier ones. It sees every
+    /// attempt as a [`JobRequest`], and how it ended as an [`Outcome`].
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<JobService> + Send + 'static,
+        L::Service: Service<JobRequest, Response = Outcome> + Clone + Send + 'static,
+        <L::Service as Service<JobRequest>>::Error: Into<BoxError>,
+        <L::Service as Service<JobRequest>>::Future: Send,
+    {
+        self.layers.push(Box::new(move |service| service.layered(&layer)));
+        self
+    }
+
+    /// What the worker calls itself, for people to see. Default: the process's id.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// How long a lease holds without a heartbeat, 100 ms to an hour: after that long a job of a
+    /// worker that died is run by another. Default 30 s.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How often leases are extended, progress is sent and cancellations are heard of. Default: a
+    /// third of the lease.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.heartbeat = Some(every);
+        self
+    }
+
+    /// How long what runs may finish once the worker is told to stop. Default 30 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Works until `shutdown` is over; then leases no more, lets what runs finish within the
+    /// grace, and gives the rest back untouched.
+    ///
+    /// Dropping the future stops at once instead: what was running is dropped, and its leases
+    /// lapse.
+    ///
+    /// # Errors
+    /// `Invalid` where the worker can't work: no handlers, two for one kind, a state that is
+    /// missing, a name or a number that can't be one. `Closed` and whatever else the store says
+    /// that no waiting mends; a store that can't be reached for a while is waited for.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
+        let grace = self.grace;
+        let engine = self.build().await?;
+        Running::start(engine).run(shutdown, grace).await
+    }
+
+    /// Works until the store is closed. See [`run_until`](Self::run_until).
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until); the store being closed is not one.
+    pub async fn run(self) -> Result<Summary> {
+        match self.run_until(std::future::pending()).await {
+            Err(error) if error.kind() == ErrorKind::Closed => Ok(Summary::default()),
+            ended => ended,
+        }
+    }
+
+    /// Works in the background, until the handle is told to stop.
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until), for what can be known at once.
+    pub async fn start(self) -> Result<WorkerHandle> {
+        let grace = self.grace;
+        let engine = self.build().await?;
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            Running::start(engine).run(async move { stopped.notified().await }, grace).await
+        });
+        Ok(WorkerHandle { stop, task })
+    }
+
+    /// Runs everything that is ready, and what that makes ready, until nothing is; for tests.
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until); `Busy` where a million jobs were run and there are more.
+    pub async fn drain(self) -> Result<Summary> {
+        let engine = self.build().await?;
+        Running::start(engine).drain(DRAINED_MAX).await
+    }
+
+    async fn build(self) -> Result<Engine> {
+        let lanes = self.lanes()?;
+        let handlers = collect(self.handlers, &self.states)?;
+        let kinds: Vec<KindName> = match handlers.any {
+            Some(_) => Vec::new(),
+            None => handlers.by_kind.keys().cloned().collect(),
+        };
+        let name = match &self.name {
+            Some(name) => WorkerName::new(name)?,
+            None => WorkerName::new(&format!("process-{}", std::process::id()))?,
+        };
+        let local = self.hub.health().await?.store != "http";
+        let service = JobService::new(handlers, self.states);
+        let layers = self.layers.into_iter();
+        Ok(Engine {
+            hub: self.hub,
+            service: layers.fold(service, |service, layer| layer(service)),
+            lanes,
+            settler: Settler::new(),
+            pulse: Pulse::new(self.heartbeat),
+            kinds,
+            name,
+            lease_ms: millis_u32(self.lease),
+            local,
+        })
+    }
+
+    /// The queues that share the worker's slots, and each that has slots of its own.
+    fn lanes(&self) -> Result<Vec<Arc<Lane>>> {
+        let threads = tokio::runtime::Handle::current().metrics().num_workers();
+        let lane = |queues, slots| {
+            check_slots(slots)?;
+            Ok(Arc::new(Lane::new(queues, self.strict, slots, threads)))
+        };
+        let mut shared = Vec::new();
+        let mut lanes = Vec::new();
+        for queue in &self.queues {
+            let name = QueueName::new(&queue.name)?;
+            match queue.concurrency {
+                Some(slots) => lanes.push(lane(vec![(name, queue.weight)], slots)?),
+                None => shared.push((name, queue.weight)),
+            }
+        }
+        if self.queues.is_empty() {
+            shared = self.default_queues()?;
+        }
+        if !shared.is_empty() {
+            lanes.push(lane(shared, self.concurrency)?);
+        }
+        Ok(lanes)
+    }
+
+    fn default_queues(&self) -> Result<Vec<(QueueName, u32)>> {
+        let mut names = self.own_queues.iter().cloned().collect::<Result<Vec<_>>>()?;
+        if names.is_empty() {
+            names.push(QueueName::new("default")?);
+        }
+        names.sort();
+        names.dedup();
+        Ok(names.into_iter().map(|name| (name, 1)).collect())
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("queues", &self.queues)
+            .field("concurrency", &self.concurrency)
+            .field("handlers", &self.handlers.len())
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_slots(slots: usize) -> Result<()> {
+    if (1..=SLOTS_MAX).contains(&slots) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!("a worker can't run {slots} jobs at once"),
+    )
+    .next(format!("give a concurrency of 1 to {SLOTS_MAX}")))
+}
+
+fn collect(
+    given: Vec<(Result<Option<KindName>>, Arc<dyn AnyHandler>)>,
+    states: &States,
+) -> Result<Handlers> {
+    if given.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, "the worker has no handlers")
+            .next("add one with .on(|job: MyJob| async move { … })"));
+    }
+    let mut handlers = Handlers::default();
+    for (kind, handler) in given {
+        handler.check(states)?;
+        let (named, before) = match kind? {
+            Some(kind) => (
+                format!("the kind {kind}"),
+                handlers.by_kind.insert(kind, handler),
+            ),
+            None => ("every kind".to_owned(), handlers.any.replace(handler)),
+        };
+        if before.is_some() {
+            return Err(
+                Error::new(ErrorKind::Invalid, format!("{named} has two handlers"))
+                    .next("keep one of them"),
+            );
+        }
+    }
+    Ok(handlers)
+}
+
+/// A worker that runs in the background. Dropped, it goes on.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    stop: Arc<Notify>,
+    task: JoinHandle<Result<Summary>>,
+}
+
+impl WorkerHandle {
+    /// Tells the worker to stop, and waits until it has: see [`Worker::run_until`].
+    ///
+    /// # Errors
+    /// As [`Worker::run_until`].
+    pub async fn stop(self) -> Result<Summary> {
+        self.stop.notify_one();
+        self.join().await
+    }
+
+    /// Waits until the worker ends by itself, because the store is closed or failed.
+    ///
+    /// # Errors
+    /// As [`Worker::run_until`].
+    pub async fn join(self) -> Result<Summary> {
+        self.task.await.unwrap_or_else(|error| {
+            Err(
+                Error::new(ErrorKind::Closed, format!("the worker ended: {error}"))
+                    .next("start it again"),
+            )
+        })
+    }
+}

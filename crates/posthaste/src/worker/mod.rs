@@ -1,0 +1,15 @@
+//! Workers: they lease jobs, run their handlers, and settle how it ended.
+
+pub(crate) mod batch;
+mod build;
+mod engine;
+mod lane;
+mod pulse;
+mod service;
+mod settler;
+mod slot;
+mod summary;
+
+pub use build::{WorkQueue, Worker, WorkerHandle};
+pub use service::JobService;
+pub use summary::Summary;

@@ -1,0 +1,161 @@
+//! A slot: takes a job, runs its handler, hands its outcome on, and again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use posthaste_core::Outcome;
+use tracing::Span;
+
+use super::batch::{Flag, Held, Phase};
+use super::engine::Engine;
+use super::lane::{Item, Lane};
+use crate::context::{Cx, JobRequest};
+use crate::enqueue::BoxFuture;
+use crate::outcome::{BoxError, HandlerError, text, timed_out};
+
+/// Runs one slot until its lane is closed.
+pub(super) async fn run(engine: Arc<Engine>, lane: Arc<Lane>, slot: usize) {
+    let mut finished = false;
+    while let Some(item) = lane.next(slot, finished).await {
+        let held = item.held.clone();
+        match attempt(&engine, &lane, item).await {
+            Some(outcome) => engine.settler.settle(held, outcome).await,
+            None => engine.settler.lost(&held),
+        }
+        finished = true;
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// Runs the handler of one job; none where the job is no longer ours.
+async fn attempt(engine: &Engine, lane: &Lane, item: Item) -> Option<Outcome> {
+    let Item { held, payload } = item;
+    held.go(Phase::Running);
+    let job = held.job();
+    let span = tracing::info_span!(
+        "job",
+        kind = %job.kind,
+        queue = %job.queue,
+        id = %job.id,
+        attempt = job.attempt
+    );
+    let cx = Cx::new(held.clone());
+    let called = span.in_scope(|| {
+        catch_unwind(AssertUnwindSafe(|| {
+            engine.service.call(JobRequest { cx, payload })
+        }))
+    });
+    match called {
+        Ok(future) => {
+            let attempt = Attempt {
+                future: Some(future),
+                held: &held,
+                lane,
+                span,
+                waited: false,
+            };
+            attempt.await
+        }
+        Err(panic) => Some(panicked(&*panic)),
+    }
+}
+
+/// One run of a handler, which can be ended from outside.
+struct Attempt<'a> {
+    future: Option<BoxFuture<Result<Outcome, BoxError>>>,
+    held: &'a Held,
+    lane: &'a Lane,
+    span: Span,
+    waited: bool,
+}
+
+impl Future for Attempt<'_> {
+    type Output = Option<Outcome>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let _entered = this.span.enter();
+        if let Some(ended) = ended(this.held) {
+            this.abandon();
+            return Poll::Ready(ended);
+        }
+        let Some(future) = this.future.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        let outcome = match polled {
+            Ok(Poll::Ready(Ok(outcome))) => outcome,
+            Ok(Poll::Ready(Err(error))) => HandlerError::from(error).outcome(),
+            Err(panic) => {
+                this.abandon();
+                panicked(&*panic)
+            }
+            Ok(Poll::Pending) => {
+                this.held.wake_on_flag(context.waker());
+                if !std::mem::replace(&mut this.waited, true) {
+                    this.lane.pass_on();
+                }
+                return match ended(this.held) {
+                    Some(ended) => {
+                        this.abandon();
+                        Poll::Ready(ended)
+                    }
+                    None => Poll::Pending,
+                };
+            }
+        };
+        Poll::Ready(Some(called_off(this.held, outcome)))
+    }
+}
+
+impl Attempt<'_> {
+    /// Drops the handler, whatever its parts do while they are dropped.
+    fn abandon(&mut self) {
+        let future = self.future.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+            tracing::warn!("the handler panicked while it was dropped");
+        }
+    }
+}
+
+/// Whether something ended the attempt from outside, and how; the inner none is "not ours".
+fn ended(held: &Held) -> Option<Option<Outcome>> {
+    if !held.is_flagged() {
+        None
+    } else if held.has(Flag::Lost) {
+        tracing::warn!("the lease was lost; the handler is stopped");
+        Some(None)
+    } else if held.has(Flag::TimedOut) {
+        Some(Some(called_off(held, timed_out(held.job().timeout_ms))))
+    } else if held.has(Flag::Leaving) {
+        Some(Some(Outcome::Release {
+            delay_ms: 0,
+            undecodable: false,
+        }))
+    } else {
+        None
+    }
+}
+
+/// A failure while the job is being called off is the calling off.
+fn called_off(held: &Held, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Retry { error, .. } if held.is_cancelled() => Outcome::Cancel { reason: error },
+        outcome => outcome,
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Outcome {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is not text");
+    tracing::error!(panic = said, "the handler panicked");
+    Outcome::Retry {
+        error: text(&format_args!("panicked: {said}")),
+        delay_ms: None,
+    }
+}
