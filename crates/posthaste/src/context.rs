@@ -101,7 +101,11 @@ impl Cx {
     /// The value that the enqueuer gave `name`.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        let found = self.job().metadata.iter().find(|(known, _)| **known == *name);
+        let found = self
+            .job()
+            .metadata
+            .iter()
+            .find(|(known, _)| **known == *name);
         found.map(|(_, value)| &**value)
     }
 
@@ -130,8 +134,11 @@ impl Cx {
     /// `Invalid` where it can't be written as JSON, `TooLarge` where it is longer.
     pub fn progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<()> {
         let bytes = serde_json::to_vec(progress).map_err(|error| {
-            Error::new(ErrorKind::Invalid, format!("the progress can't be written: {error}"))
-                .next("check its Serialize: maps need string keys")
+            Error::new(
+                ErrorKind::Invalid,
+                format!("the progress can't be written: {error}"),
+            )
+            .next("check its Serialize: maps need string keys")
         })?;
         if bytes.len() > PROGRESS_BYTES_MAX {
             return Err(Error::new(

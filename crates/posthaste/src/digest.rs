@@ -54,7 +54,11 @@ impl Parts {
                 self.number(token.0);
                 self.outcome(outcome);
             }
-            Command::Heartbeat { id, token, progress } => {
+            Command::Heartbeat {
+                id,
+                token,
+                progress,
+            } => {
                 self.text("heartbeat");
                 self.bytes(&id.to_bytes());
                 self.number(token.0);
@@ -175,7 +179,9 @@ impl Parts {
 
     fn edit(&mut self, edit: &Edit) {
         self.maybe(edit.payload.as_ref(), Self::payload);
-        self.maybe(edit.priority, |parts, priority| parts.number(priority.get()));
+        self.maybe(edit.priority, |parts, priority| {
+            parts.number(priority.get())
+        });
         self.maybe(edit.run_at, |parts, at| parts.number(at.0));
     }
 

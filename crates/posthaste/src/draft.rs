@@ -318,5 +318,7 @@ fn set_metadata(job: &mut NewJob, name: &str, value: &str) {
 }
 
 fn wall(instant: SystemTime) -> WallMs {
-    WallMs(millis(instant.duration_since(UNIX_EPOCH).unwrap_or_default()))
+    WallMs(millis(
+        instant.duration_since(UNIX_EPOCH).unwrap_or_default(),
+    ))
 }

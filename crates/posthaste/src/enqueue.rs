@@ -6,9 +6,7 @@ use std::pin::Pin;
 
 use posthaste_core::port::TailJob;
 use posthaste_core::view::JobView;
-use posthaste_core::{
-    Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, limits,
-};
+use posthaste_core::{Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, limits};
 use serde::de::DeserializeOwned;
 
 use crate::draft::{Draft, IntoDraft};
@@ -109,26 +107,38 @@ impl fmt::Debug for Enqueued {
 }
 
 fn no_answer() -> Error {
-    Error::new(ErrorKind::Uncertain, "the store gave no answer to an enqueue")
-        .next("enqueue again under an idempotency key")
+    Error::new(
+        ErrorKind::Uncertain,
+        "the store gave no answer to an enqueue",
+    )
+    .next("enqueue again under an idempotency key")
 }
 
 /// The result of a job that has come to an end.
 fn result_of<T: DeserializeOwned>(job: &JobView) -> Result<T> {
     if job.state != JobState::Completed {
         let why = job.error.as_deref().unwrap_or("no reason given");
-        let reason = job.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
+        let reason = job
+            .reason
+            .map(|reason| format!(" ({})", reason.as_str()))
+            .unwrap_or_default();
         return Err(Error::new(
             ErrorKind::Conflict,
             format!("job {} is {}{reason}: {why}", job.id, job.state),
         )
         .next("look at it, then retry it or let it go"));
     }
-    let bytes = job.result.as_ref().map_or(&b"null"[..], |result| &result.bytes);
+    let bytes = job
+        .result
+        .as_ref()
+        .map_or(&b"null"[..], |result| &result.bytes);
     serde_json::from_slice(bytes).map_err(|error| {
         Error::new(
             ErrorKind::Invalid,
-            format!("the result of job {} is not what was asked for: {error}", job.id),
+            format!(
+                "the result of job {} is not what was asked for: {error}",
+                job.id
+            ),
         )
         .next("ask for the type that the handler returns; see also keep_result")
     })
@@ -156,7 +166,12 @@ impl Posthaste {
     }
 
     /// Enqueues a job without a type: any kind, any payload.
-    pub fn enqueue_raw(&self, kind: &str, queue: &str, payload: posthaste_core::Payload) -> Enqueue {
+    pub fn enqueue_raw(
+        &self,
+        kind: &str,
+        queue: &str,
+        payload: posthaste_core::Payload,
+    ) -> Enqueue {
         Enqueue {
             hub: self.clone(),
             draft: Draft::raw(kind, queue, payload),
@@ -178,14 +193,18 @@ impl Posthaste {
             .enumerate()
             .map(|(index, job)| {
                 let job = job.into_draft().build(|| self.mint_id());
-                job.map(Command::Enqueue).map_err(|error| error.at_command(index))
+                job.map(Command::Enqueue)
+                    .map_err(|error| error.at_command(index))
             })
             .collect::<Result<Vec<_>>>()?;
         if commands.is_empty() {
             return Ok(Vec::new());
         }
         let replies = self.apply(Commit::of(commands)).await?;
-        replies.into_iter().map(|reply| Enqueued::of(self, reply)).collect()
+        replies
+            .into_iter()
+            .map(|reply| Enqueued::of(self, reply))
+            .collect()
     }
 
     /// Waits until a job has come to an end, and tells how.

@@ -111,19 +111,19 @@ macro_rules! handler {
         {
             type Input = I;
 
-            #[expect(unused_variables, reason = "a handler may take nothing but the job")]
             fn check(states: &Shared<'_>) -> Result<()> {
+                let _taken_by_few = states;
                 $($extract::check(states)?;)*
                 Ok(())
             }
 
-            #[expect(unused_variables, reason = "a handler may take nothing but the job")]
             fn call(
                 &self,
                 input: I,
                 cx: &Cx,
                 states: &Shared<'_>,
             ) -> Result<impl Future<Output = Outcome> + Send + use<F, Fut, R, I, $($extract),*>> {
+                let _taken_by_few = (cx, states);
                 let future = self(input, $($extract::from_context(cx, states)?),*);
                 Ok(async move { future.await.into_outcome() })
             }

@@ -7,7 +7,6 @@ use posthaste_core::command::{Edit, QueueSettings};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{
     Command, Commit, Committed, Error, ErrorKind, JobId, JobState, QueueName, Reply, Result, Store,
-    WallMs,
 };
 use posthaste_log::{Clock, SystemClock};
 
@@ -59,11 +58,6 @@ impl Posthaste {
         self.inner.mint.id()
     }
 
-    /// What the hub's clock shows.
-    pub(crate) fn now(&self) -> WallMs {
-        self.inner.mint.now()
-    }
-
     /// Applies one commit and gives its replies.
     pub(crate) async fn apply(&self, commit: Commit) -> Result<Vec<Reply>> {
         Ok(self.apply_whole(commit).await?.replies)
@@ -82,11 +76,10 @@ impl Posthaste {
     async fn change(&self, command: Command) -> Result<JobState> {
         match self.apply(Commit::one(command)).await?.first() {
             Some(Reply::Changed { state }) => Ok(*state),
-            _ => Err(Error::new(
-                ErrorKind::Uncertain,
-                "the store gave no answer to a change",
-            )
-            .next("look at the job before trying again")),
+            _ => Err(
+                Error::new(ErrorKind::Uncertain, "the store gave no answer to a change")
+                    .next("look at the job before trying again"),
+            ),
         }
     }
 
@@ -129,7 +122,9 @@ impl Posthaste {
     /// `Invalid` for a name that can't be one; what the store adds.
     pub async fn configure(&self, queue: &str, settings: QueueSettings) -> Result<()> {
         let queue = QueueName::new(queue)?;
-        self.apply(Commit::one(Command::Configure { queue, settings })).await.map(drop)
+        self.apply(Commit::one(Command::Configure { queue, settings }))
+            .await
+            .map(drop)
     }
 
     /// Has a queue hand out nothing until it is resumed. What runs goes on.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use posthaste_core::{Error, ErrorKind, JobId, Result, WallMs};
+use posthaste_core::{Error, ErrorKind, JobId, Result};
 use posthaste_log::Clock;
 
 /// Mints the ids of one hub.
@@ -38,11 +38,7 @@ impl Mint {
         let mut random = [0; 10];
         random[..2].copy_from_slice(&self.own);
         random[2..].copy_from_slice(&scatter(count).to_be_bytes());
-        JobId::new(self.now().0, random)
-    }
-
-    pub(crate) fn now(&self) -> WallMs {
-        self.clock.now().wall
+        JobId::new(self.clock.now().wall.0, random)
     }
 }
 
@@ -58,6 +54,7 @@ fn scatter(count: u64) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
+    use posthaste_core::WallMs;
     use posthaste_log::ManualClock;
 
     use super::*;
@@ -68,6 +65,9 @@ mod tests {
         let mint = Mint::new(clock).expect("entropy");
         let ids: BTreeSet<JobId> = (0..100_000).map(|_| mint.id()).collect();
         assert_eq!(ids.len(), 100_000);
-        assert!(ids.iter().all(|id| id.to_string().starts_with("018bcfe5-6800-7")));
+        assert!(
+            ids.iter()
+                .all(|id| id.to_string().starts_with("018bcfe5-6800-7"))
+        );
     }
 }

@@ -87,9 +87,13 @@ impl Options {
             "file" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 if path.is_empty() {
-                    return Err(malformed(url, "file: needs a directory, such as file:./data"));
+                    return Err(malformed(
+                        url,
+                        "file: needs a directory, such as file:./data",
+                    ));
                 }
-                self.embedded(Location::Directory(PathBuf::from(path))).await
+                self.embedded(Location::Directory(PathBuf::from(path)))
+                    .await
             }
             "http" => remote(url).await,
             _ => Err(unknown(url, scheme)),
@@ -104,21 +108,17 @@ impl Options {
         options.clock = Arc::clone(&clock);
         let opening = tokio::task::spawn_blocking(move || Log::open(options));
         let log = opening.await.map_err(|error| {
-            Error::new(ErrorKind::Closed, format!("opening the store was broken off: {error}"))
-                .next("open it again")
+            Error::new(
+                ErrorKind::Closed,
+                format!("opening the store was broken off: {error}"),
+            )
+            .next("open it again")
         })??;
         let store: Arc<dyn Store> = Arc::new(log);
         Posthaste::with_clock(store, clock)
     }
 }
 
-#[cfg(feature = "http")]
-async fn remote(url: &str) -> Result<Posthaste> {
-    let store = crate::http::HttpStore::connect(url).await?;
-    Posthaste::with_store(Arc::new(store))
-}
-
-#[cfg(not(feature = "http"))]
 async fn remote(url: &str) -> Result<Posthaste> {
     Err(Error::new(
         ErrorKind::Unsupported,

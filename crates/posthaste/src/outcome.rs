@@ -45,8 +45,9 @@ impl Done {
     /// A result that can't be written, or is too long, makes the job dead: running it again would
     /// not help, and its work is done.
     pub fn with<T: Serialize + ?Sized>(result: &T) -> HandlerResult {
-        let bytes = serde_json::to_vec(result)
-            .map_err(|error| HandlerError::new(format!("the result is not JSON: {error}")).dead())?;
+        let bytes = serde_json::to_vec(result).map_err(|error| {
+            HandlerError::new(format!("the result is not JSON: {error}")).dead()
+        })?;
         if bytes.len() > limits::RESULT_BYTES_MAX {
             let most = limits::RESULT_BYTES_MAX;
             let long = format!("the result is {} bytes long, over {most}", bytes.len());

@@ -48,7 +48,10 @@ impl Posthaste {
     /// `Io` where the system has no entropy for ids.
     pub async fn test() -> Result<TestHub> {
         let clock = ManualClock::at(BEGIN);
-        let hub = Self::options().clock(Arc::new(clock.clone())).open("memory:").await?;
+        let hub = Self::options()
+            .clock(Arc::new(clock.clone()))
+            .open("memory:")
+            .await?;
         Ok(TestHub { hub, clock })
     }
 }

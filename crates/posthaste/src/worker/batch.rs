@@ -244,7 +244,10 @@ impl Held {
 
     /// The newest report that wasn't sent.
     pub(super) fn take_report(&self) -> Option<Payload> {
-        self.cell().extra.get().and_then(|extra| lock(&extra.progress).take())
+        self.cell()
+            .extra
+            .get()
+            .and_then(|extra| lock(&extra.progress).take())
     }
 
     pub(crate) fn follow_up(&self, command: Command) {

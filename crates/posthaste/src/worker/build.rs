@@ -157,14 +157,16 @@ impl Worker {
     {
         let rule = H::Input::rule();
         self.own_queues.push(rule.queue_name());
-        self.handlers.push((rule.kind_name().map(Some), erase(handler)));
+        self.handlers
+            .push((rule.kind_name().map(Some), erase(handler)));
         self
     }
 
     /// Handles the jobs of one kind by name; with [`RawJob`](crate::RawJob) as its first argument
     /// it takes any payload.
     pub fn on_kind<A: 'static, H: Handler<A>>(mut self, kind: &str, handler: H) -> Self {
-        self.handlers.push((KindName::new(kind).map(Some), erase(handler)));
+        self.handlers
+            .push((KindName::new(kind).map(Some), erase(handler)));
         self
     }
 
@@ -191,7 +193,8 @@ impl Worker {
         <L::Service as Service<JobRequest>>::Error: Into<BoxError>,
         <L::Service as Service<JobRequest>>::Future: Send,
     {
-        self.layers.push(Box::new(move |service| service.layered(&layer)));
+        self.layers
+            .push(Box::new(move |service| service.layered(&layer)));
         self
     }
 
@@ -258,7 +261,9 @@ impl Worker {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
-            Running::start(engine).run(async move { stopped.notified().await }, grace).await
+            Running::start(engine)
+                .run(async move { stopped.notified().await }, grace)
+                .await
         });
         Ok(WorkerHandle { stop, task })
     }
@@ -302,7 +307,7 @@ impl Worker {
     /// The queues that share the worker's slots, and each that has slots of its own.
     fn lanes(&self) -> Result<Vec<Arc<Lane>>> {
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
-        let lane = |queues, slots| {
+        let lane = |queues, slots| -> Result<Arc<Lane>> {
             check_slots(slots)?;
             Ok(Arc::new(Lane::new(queues, self.strict, slots, threads)))
         };
@@ -325,7 +330,11 @@ impl Worker {
     }
 
     fn default_queues(&self) -> Result<Vec<(QueueName, u32)>> {
-        let mut names = self.own_queues.iter().cloned().collect::<Result<Vec<_>>>()?;
+        let mut names = self
+            .own_queues
+            .iter()
+            .cloned()
+            .collect::<Result<Vec<_>>>()?;
         if names.is_empty() {
             names.push(QueueName::new("default")?);
         }

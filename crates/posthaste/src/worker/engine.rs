@@ -75,7 +75,8 @@ impl Running {
     ) -> Result<Summary> {
         for lane in &self.engine.lanes {
             let (engine, lane) = (Arc::clone(&self.engine), Arc::clone(lane));
-            self.fetchers.spawn(fetch(engine, lane, self.stop.subscribe()));
+            self.fetchers
+                .spawn(fetch(engine, lane, self.stop.subscribe()));
         }
         let gave_up = tokio::select! {
             () = until => None,
@@ -136,7 +137,10 @@ impl Running {
             tracing::warn!("the grace is over; what still runs is given back");
             self.engine.pulse.leave();
             let last = Duration::from_secs(5);
-            if tokio::time::timeout(last, self.engine.settler.through()).await.is_err() {
+            if tokio::time::timeout(last, self.engine.settler.through())
+                .await
+                .is_err()
+            {
                 tracing::error!("some jobs could not be given back; their leases will lapse");
             }
         }
@@ -150,8 +154,11 @@ fn fetcher_error(ended: Result<Result<()>, tokio::task::JoinError>) -> Option<Er
     match ended {
         Ok(result) => result.err(),
         Err(error) => Some(
-            Error::new(ErrorKind::Closed, format!("a task of the worker ended: {error}"))
-                .next("start the worker again"),
+            Error::new(
+                ErrorKind::Closed,
+                format!("a task of the worker ended: {error}"),
+            )
+            .next("start the worker again"),
         ),
     }
 }
@@ -175,14 +182,23 @@ impl Engine {
             self.settler.leased(count);
             let (batch, payloads) = Batch::new(&self.hub, leased, self.pulse.now_ms());
             self.pulse.hold(Arc::clone(&batch));
-            lane.put(batch.held().zip(payloads).map(|(held, payload)| Item { held, payload }));
+            lane.put(
+                batch
+                    .held()
+                    .zip(payloads)
+                    .map(|(held, payload)| Item { held, payload }),
+            );
         }
         Ok(count as u64)
     }
 }
 
 /// Leases for one lane until told to stop, or until the store gives up.
-async fn fetch(engine: Arc<Engine>, lane: Arc<Lane>, mut stop: watch::Receiver<bool>) -> Result<()> {
+async fn fetch(
+    engine: Arc<Engine>,
+    lane: Arc<Lane>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     let (mut pause, longest) = PAUSES;
     loop {
         let wanted = lane.wanted();
@@ -211,4 +227,3 @@ async fn fetch(engine: Arc<Engine>, lane: Arc<Lane>, mut stop: watch::Receiver<b
         }
     }
 }
-

@@ -166,7 +166,11 @@ impl Lane {
     pub(super) fn overdue(&self, since_ms: u64) -> Vec<Item> {
         let mut waiting = lock(&self.waiting);
         let mut overdue = Vec::new();
-        while waiting.jobs.front().is_some_and(|item| item.held.batch.since_ms < since_ms) {
+        while waiting
+            .jobs
+            .front()
+            .is_some_and(|item| item.held.batch.since_ms < since_ms)
+        {
             overdue.extend(waiting.jobs.pop_front());
         }
         overdue

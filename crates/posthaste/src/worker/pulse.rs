@@ -64,9 +64,12 @@ impl Pulse {
     /// Ends every running attempt: the worker leaves.
     pub(super) fn leave(&self) {
         for batch in lock(&self.batches).iter() {
-            batch.held().filter(|held| held.is(Phase::Running)).for_each(|held| {
-                held.raise(Flag::Leaving);
-            });
+            batch
+                .held()
+                .filter(|held| held.is(Phase::Running))
+                .for_each(|held| {
+                    held.raise(Flag::Leaving);
+                });
         }
     }
 
@@ -83,7 +86,10 @@ impl Pulse {
             let now_ms = self.now_ms();
             let held = self.look(now_ms);
             self.give_back(engine, now_ms);
-            if sending.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            if sending
+                .as_ref()
+                .is_none_or(tokio::task::JoinHandle::is_finished)
+            {
                 let beats = self.due(&held, now_ms);
                 if !beats.is_empty() {
                     sending = Some(tokio::spawn(send(engine.hub.clone(), beats)));
@@ -99,7 +105,11 @@ impl Pulse {
             batches.retain(|batch| !batch.is_over());
             batches.clone()
         };
-        for running in held.iter().flat_map(Batch::held).filter(|held| held.is(Phase::Running)) {
+        for running in held
+            .iter()
+            .flat_map(Batch::held)
+            .filter(|held| held.is(Phase::Running))
+        {
             let since = running.seen_ms(now_ms);
             if now_ms.saturating_sub(since) >= u64::from(running.job().timeout_ms) {
                 running.raise(Flag::TimedOut);
@@ -126,11 +136,16 @@ impl Pulse {
             let due = now_ms >= batch.beat_ms.load(Ordering::Relaxed);
             let dirty = (due || may_report) && batch.dirty.swap(false, Ordering::AcqRel);
             if due {
-                let every = self.heartbeat.map_or(u64::from(batch.lease_ms) / 3, crate::units::millis);
-                batch.beat_ms.store(now_ms + every.max(1), Ordering::Relaxed);
+                let every = self
+                    .heartbeat
+                    .map_or(u64::from(batch.lease_ms) / 3, crate::units::millis);
+                batch
+                    .beat_ms
+                    .store(now_ms + every.max(1), Ordering::Relaxed);
             }
             if dirty {
-                self.progress_sent_ms.store(now_ms.max(1), Ordering::Relaxed);
+                self.progress_sent_ms
+                    .store(now_ms.max(1), Ordering::Relaxed);
             }
             if due || dirty {
                 beats.extend(batch.held().filter_map(|held| beat(held, due)));

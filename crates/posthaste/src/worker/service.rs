@@ -83,7 +83,11 @@ struct Dispatch {
 
 impl Call for Dispatch {
     fn call(&self, request: JobRequest) -> BoxFuture<Result<Outcome, BoxError>> {
-        let handler = self.handlers.by_kind.get(request.cx.kind()).or(self.handlers.any.as_ref());
+        let handler = self
+            .handlers
+            .by_kind
+            .get(request.cx.kind())
+            .or(self.handlers.any.as_ref());
         match handler {
             Some(handler) => handler.call(request, &self.states),
             None => {
@@ -107,7 +111,9 @@ where
     fn call(&self, request: JobRequest) -> BoxFuture<Result<Outcome, BoxError>> {
         let mut service = lock(&self.0).clone();
         Box::pin(async move {
-            poll_fn(|context| service.poll_ready(context)).await.map_err(Into::into)?;
+            poll_fn(|context| service.poll_ready(context))
+                .await
+                .map_err(Into::into)?;
             service.call(request).await.map_err(Into::into)
         })
     }

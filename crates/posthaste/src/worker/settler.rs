@@ -2,8 +2,8 @@
 //! goes in the next one.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use posthaste_core::{
@@ -187,10 +187,15 @@ impl Settler {
 
     fn refused(&self, mut ended: Ended, error: &Error) -> Option<Ended> {
         let job = ended.held.job();
-        let lost = matches!(
-            error.kind(),
-            ErrorKind::Stale | ErrorKind::UnknownLease | ErrorKind::NotFound
-        );
+        let of_the_settle = error.command().is_none_or(|index| index == 0);
+        let lost = of_the_settle
+            && matches!(
+                error.kind(),
+                ErrorKind::Stale
+                    | ErrorKind::UnknownLease
+                    | ErrorKind::NotFound
+                    | ErrorKind::SettledOtherwise
+            );
         if lost || matches!(ended.outcome, Outcome::Dead { .. }) && ended.follow_ups.is_empty() {
             tracing::warn!(id = %job.id, kind = %job.kind, %error, "the outcome was not accepted");
             self.lost(&ended.held);
@@ -206,7 +211,9 @@ impl Settler {
         } else {
             ended.follow_ups.clear();
             Outcome::Retry {
-                error: text(&format_args!("what was to be committed with it was refused: {error}")),
+                error: text(&format_args!(
+                    "what was to be committed with it was refused: {error}"
+                )),
                 delay_ms: None,
             }
         };

@@ -75,48 +75,52 @@ impl Future for Attempt<'_> {
     type Output = Option<Outcome>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let _entered = this.span.enter();
-        if let Some(ended) = ended(this.held) {
-            this.abandon();
+        let Self {
+            future,
+            held,
+            lane,
+            span,
+            waited,
+        } = &mut *self;
+        let _entered = span.enter();
+        if let Some(ended) = ended(held) {
+            abandon(future);
             return Poll::Ready(ended);
         }
-        let Some(future) = this.future.as_mut() else {
+        let Some(running) = future.as_mut() else {
             return Poll::Ready(None);
         };
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
         let outcome = match polled {
             Ok(Poll::Ready(Ok(outcome))) => outcome,
             Ok(Poll::Ready(Err(error))) => HandlerError::from(error).outcome(),
             Err(panic) => {
-                this.abandon();
+                abandon(future);
                 panicked(&*panic)
             }
             Ok(Poll::Pending) => {
-                this.held.wake_on_flag(context.waker());
-                if !std::mem::replace(&mut this.waited, true) {
-                    this.lane.pass_on();
+                held.wake_on_flag(context.waker());
+                if !std::mem::replace(waited, true) {
+                    lane.pass_on();
                 }
-                return match ended(this.held) {
+                return match ended(held) {
                     Some(ended) => {
-                        this.abandon();
+                        abandon(future);
                         Poll::Ready(ended)
                     }
                     None => Poll::Pending,
                 };
             }
         };
-        Poll::Ready(Some(called_off(this.held, outcome)))
+        Poll::Ready(Some(called_off(held, outcome)))
     }
 }
 
-impl Attempt<'_> {
-    /// Drops the handler, whatever its parts do while they are dropped.
-    fn abandon(&mut self) {
-        let future = self.future.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
-            tracing::warn!("the handler panicked while it was dropped");
-        }
+/// Drops a handler, whatever its parts do while they are dropped.
+fn abandon(future: &mut Option<BoxFuture<Result<Outcome, BoxError>>>) {
+    let future = future.take();
+    if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+        tracing::warn!("the handler panicked while it was dropped");
     }
 }
 
