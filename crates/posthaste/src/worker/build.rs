@@ -60,7 +60,7 @@ pub struct Worker {
     queues: Vec<WorkQueue>,
     strict: bool,
     concurrency: usize,
-    handlers: Vec<(Result<Option<KindName>>, Arc<dyn AnyHandler>)>,
+    handlers: Vec<Given>,
     /// The queues of the handlers' own job types.
     own_queues: Vec<Result<QueueName>>,
     states: States,
@@ -70,6 +70,9 @@ pub struct Worker {
     heartbeat: Option<Duration>,
     grace: Duration,
 }
+
+/// A handler, and the kind that it is for; none is every kind.
+type Given = (Result<Option<KindName>>, Arc<dyn AnyHandler>);
 
 /// A queue that a worker takes jobs from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,10 +368,7 @@ fn check_slots(slots: usize) -> Result<()> {
     .next(format!("give a concurrency of 1 to {SLOTS_MAX}")))
 }
 
-fn collect(
-    given: Vec<(Result<Option<KindName>>, Arc<dyn AnyHandler>)>,
-    states: &States,
-) -> Result<Handlers> {
+fn collect(given: Vec<Given>, states: &States) -> Result<Handlers> {
     if given.is_empty() {
         return Err(Error::new(ErrorKind::Invalid, "the worker has no handlers")
             .next("add one with .on(|job: MyJob| async move { … })"));

@@ -411,7 +411,7 @@ fn many_lives_on_a_directory_balance() {
             hub.enqueue_many(jobs).await.expect("enqueued");
         }
         let worker = hub.worker().concurrency(64).on(|job: Ping| async move {
-            if job.n % 50 == 0 {
+            if job.n.is_multiple_of(50) {
                 Dead::because("every fiftieth")
             } else {
                 Done
