@@ -77,7 +77,8 @@ fn apt(args: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn is_root() -> bool {
+/// Whether file systems can be mounted and packages installed.
+pub(crate) fn is_root() -> bool {
     Command::new("id")
         .arg("-u")
         .output()
