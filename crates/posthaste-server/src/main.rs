@@ -1,6 +1,7 @@
 //! The binary `posthaste`: the command line, and what runs only there.
 
 mod cli;
+mod demo;
 mod exec;
 mod worker;
 

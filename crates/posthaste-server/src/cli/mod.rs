@@ -4,7 +4,7 @@
 //! for people, and with `--json` for programs; what went wrong goes to standard error with the
 //! next step, and the exit code says of what kind it was.
 
-mod config;
+pub(crate) mod config;
 mod dead;
 mod enqueue;
 mod exit;
@@ -50,6 +50,8 @@ struct Cli {
 enum Command {
     /// Serve a store over HTTP on this machine
     Serve(serve::Args),
+    /// Watch a shop with slow and failing third parties, everything in one process
+    Demo(crate::demo::Args),
     /// Enqueue one job, or one for each line of standard input
     Enqueue(Box<enqueue::Args>),
     /// Run a command for each job
@@ -122,6 +124,7 @@ fn start(cli: Cli) -> Result<()> {
 async fn run(command: Command, global: &Global) -> Result<()> {
     match command {
         Command::Serve(args) => serve::run(args, global).await,
+        Command::Demo(args) => crate::demo::run(args, global).await,
         Command::Enqueue(args) => enqueue::run(*args, global).await,
         Command::Work(args) => work::run(args, global).await,
         Command::Jobs(command) => jobs::run(command, global).await,

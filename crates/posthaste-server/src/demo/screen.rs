@@ -1,0 +1,311 @@
+//! What is shown meanwhile: a table that redraws itself on a terminal, a line a second elsewhere,
+//! JSON lines for programs.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_core::view::QueueView;
+use posthaste_core::{JobState, Store};
+use tokio::time::Instant;
+
+use super::Args;
+use super::acknowledged::{Acknowledged, Counts};
+use super::customers::Customers;
+use super::parties::{PARTIES, Parties};
+use super::totals::Totals;
+use crate::cli::print;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Table,
+    Lines,
+    Json,
+}
+
+/// The screen.
+#[derive(Debug)]
+pub(super) struct Screen {
+    form: Form,
+    start: Instant,
+    last: Totals,
+    /// Lines of the table that stand on the terminal.
+    drawn: usize,
+}
+
+/// One look at everything.
+struct Look {
+    second: u64,
+    totals: Totals,
+    /// Completed in the last second.
+    rate: u64,
+    latency: Option<(u64, u64)>,
+    queues: Vec<QueueView>,
+}
+
+impl Screen {
+    pub(super) fn new(json: bool) -> Self {
+        let form = match (json, std::io::stdout().is_terminal()) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Table,
+            (false, false) => Form::Lines,
+        };
+        Self {
+            form,
+            start: Instant::now(),
+            last: Totals::default(),
+            drawn: 0,
+        }
+    }
+
+    /// Says what is about to happen.
+    pub(super) fn opening(&self, args: &Args, url: &str, address: &str) {
+        if self.form == Form::Json {
+            return print::json(&serde_json::json!({
+                "event": "start", "store": url, "listen": format!("http://{address}"),
+                "rate": args.rate, "seconds": args.seconds,
+            }));
+        }
+        print::line(&format!(
+            "a shop with {} sign-ups and orders a second for {} s, on {url}\n\
+             its third parties are slow and fail; look into it from another terminal:\n  \
+             posthaste queues list --store http://{address}\n",
+            args.rate, args.seconds
+        ));
+    }
+
+    /// Says what was there already, and whether anything of it is missing.
+    pub(super) fn found(&mut self, found: &Totals, before: &Counts, missing: u64) {
+        self.last = *found;
+        self.start = Instant::now();
+        if found.accepted == 0 && before.accepted == 0 {
+            return;
+        }
+        if self.form == Form::Json {
+            return print::json(&serde_json::json!({
+                "event": "found", "totals": json(found), "acknowledged_before": before.accepted,
+                "missing": missing, "balances": found.balances(),
+            }));
+        }
+        print::line(&format!(
+            "found from before:\n{}\nacknowledged before: {} accepted, {} completed; missing now: {missing}\n",
+            sum(found),
+            number(before.accepted),
+            number(before.completed),
+        ));
+    }
+
+    /// Shows what happens, once a second, for `length` at least.
+    pub(super) async fn follow(
+        &mut self,
+        store: &Arc<dyn Store>,
+        parties: &Parties,
+        customers: &Customers,
+        length: Duration,
+    ) {
+        let mut ticks = tokio::time::interval_at(self.start + LOOK, LOOK);
+        loop {
+            ticks.tick().await;
+            let Ok(queues) = store.queues().await else {
+                continue;
+            };
+            let totals = Totals::of(&queues);
+            let look = Look {
+                second: self.start.elapsed().as_secs(),
+                rate: totals.completed.saturating_sub(self.last.completed),
+                totals,
+                latency: parties.latency(),
+                queues,
+            };
+            self.last = totals;
+            match self.form {
+                Form::Table => self.table(&look, parties, customers, length),
+                Form::Lines => print::line(&line(&look, length)),
+                Form::Json => print::json(&serde_json::json!({
+                    "event": "second", "second": look.second, "totals": json(&totals),
+                    "completed_per_second": look.rate,
+                    "p50_ms": look.latency.map(|(p50, _)| p50),
+                    "p99_ms": look.latency.map(|(_, p99)| p99),
+                })),
+            }
+        }
+    }
+
+    fn table(&mut self, look: &Look, parties: &Parties, customers: &Customers, length: Duration) {
+        let mut lines = vec![line(look, length), String::new()];
+        lines.push(format!(
+            "{:<12}{:>9}{:>9}{:>11}{:>9}{:>7}  {}",
+            "third party", "waiting", "running", "completed", "retried", "dead", "manners"
+        ));
+        for party in &PARTIES {
+            let queue = look
+                .queues
+                .iter()
+                .find(|queue| queue.name.as_str() == party.queue);
+            let totals = queue.map(|queue| queue.totals).unwrap_or_default();
+            let held = |state: JobState| queue.map_or(0, |queue| queue.held[state as usize]);
+            let waiting: u64 = JobState::ALL
+                .into_iter()
+                .filter(|it| it.is_waiting())
+                .map(held)
+                .sum();
+            lines.push(format!(
+                "{:<12}{:>9}{:>9}{:>11}{:>9}{:>7}  {}",
+                party.queue,
+                number(waiting),
+                number(held(JobState::Running)),
+                number(totals.completed),
+                number(totals.retried),
+                number(totals.dead),
+                party.manners
+            ));
+        }
+        let (refused, last) = customers.refused();
+        if let Some(error) = last {
+            lines.push(format!(
+                "{} customers were refused: {}",
+                number(refused),
+                error.message()
+            ));
+        }
+        if parties.troubles() > 0 {
+            lines.push(format!(
+                "{} verbs of the workers were refused",
+                number(parties.troubles())
+            ));
+        }
+        let up = match self.drawn {
+            0 => String::new(),
+            drawn => format!("\x1b[{drawn}F"),
+        };
+        let text: Vec<String> = lines.iter().map(|line| format!("{line}\x1b[K")).collect();
+        print::line(&format!("{up}{}", text.join("\n")));
+        self.drawn = lines.len();
+    }
+
+    /// Says what it came to, and what to try next.
+    pub(super) fn closing(
+        &self,
+        end: &Totals,
+        acknowledged: &Acknowledged,
+        verdict: &Result<(), String>,
+        url: &str,
+        kept: bool,
+    ) {
+        if self.form == Form::Json {
+            return print::json(&serde_json::json!({
+                "event": "end", "totals": json(end), "balances": verdict.is_ok(),
+                "acknowledged": acknowledged.now().accepted,
+            }));
+        }
+        let said = acknowledged.now();
+        let word = match verdict {
+            Ok(()) => "the totals balance".to_owned(),
+            Err(what) => format!("THE TOTALS DO NOT BALANCE: {what}"),
+        };
+        print::line(&format!(
+            "\n{}\n{word}; acknowledged to customers and workers: {} accepted, {} completed",
+            sum(end),
+            number(said.accepted),
+            number(said.completed),
+        ));
+        print::line(&next_steps(url, kept));
+    }
+}
+
+fn next_steps(url: &str, kept: bool) -> String {
+    let url = if kept { url } else { "file:./demo-data" };
+    format!(
+        "\nwhat to try next\n  \
+         posthaste demo --store {url} --seconds 60 & sleep 10; kill -9 $!; posthaste demo --store {url}\n      \
+         it says what it found, and that nothing acknowledged is missing\n  \
+         posthaste dead list --store {url}\n      what was given up on, and why; dead redrive --all brings it back\n  \
+         posthaste serve & posthaste enqueue --kind hello --text 'hi' && posthaste work --queue default --exec 'cat'\n      \
+         a job of your own, run by a command"
+    )
+}
+
+/// The sum of all jobs, as an equation.
+fn sum(totals: &Totals) -> String {
+    let mut text = format!(
+        "accepted {} = completed {} + dead {} + cancelled {} + waiting {} + running {}",
+        number(totals.accepted),
+        number(totals.completed),
+        number(totals.dead),
+        number(totals.cancelled),
+        number(totals.waiting),
+        number(totals.running)
+    );
+    for (sign, what, many) in [
+        ('-', "brought back", totals.redriven),
+        ('+', "deleted while waiting", totals.deleted_waiting),
+    ] {
+        if many > 0 {
+            text.push_str(&format!(" {sign} {what} {}", number(many)));
+        }
+    }
+    format!("{text}   ({} attempts retried)", number(totals.retried))
+}
+
+fn line(look: &Look, length: Duration) -> String {
+    let totals = &look.totals;
+    let latency = look.latency.map_or_else(
+        || "no latency yet".to_owned(),
+        |(p50, p99)| format!("p50 {p50} ms, p99 {p99} ms"),
+    );
+    format!(
+        "{:>3}s of {}s  {} jobs/s, {latency}  accepted {}, completed {}, retried {}, dead {}, cancelled {}, backlog {}",
+        look.second,
+        length.as_secs(),
+        number(look.rate),
+        number(totals.accepted),
+        number(totals.completed),
+        number(totals.retried),
+        number(totals.dead),
+        number(totals.cancelled),
+        number(totals.waiting + totals.running),
+    )
+}
+
+fn json(totals: &Totals) -> serde_json::Value {
+    serde_json::json!({
+        "accepted": totals.accepted, "completed": totals.completed, "dead": totals.dead,
+        "cancelled": totals.cancelled, "redriven": totals.redriven,
+        "deleted_waiting": totals.deleted_waiting, "waiting": totals.waiting,
+        "running": totals.running, "retried": totals.retried, "lapsed": totals.lapsed,
+    })
+}
+
+/// A number with its thousands apart.
+fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_apart() {
+        for (plain, written) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(number(plain), written);
+        }
+    }
+}
