@@ -125,8 +125,12 @@ impl Machine {
             if !orders.is_sorted() {
                 return Err(format!("lane {id} is not in order: {orders:?}"));
             }
+            let returned = self.returned.range((id, 0, 0)..(id + 1, 0, 0));
+            let returned: Vec<u32> = returned.map(|(_, _, slot)| *slot).collect();
+            same("returned", &(lane.returned as usize), &returned.len())?;
             let counted = ready.remove(&id).unwrap_or_default();
-            same("lane", &slots.into_iter().collect(), &counted)?;
+            let both = slots.into_iter().chain(returned).collect();
+            same("lane", &both, &counted)?;
             let queue = self.lane_ids.get(id).queue as usize;
             let listed = self
                 .queues

@@ -57,7 +57,7 @@ impl Machine {
             let Some(Reverse((_, lane))) = asked[at].heads.pop() else {
                 break;
             };
-            let slot = self.lanes[lane as usize].list.head;
+            let slot = self.first_of(lane);
             if self.is_expired(slot, moment.wall) {
                 let to = To::Dead(DeadReason::Expired);
                 self.change(slot, Cause::Expired, to, &mut course);
@@ -117,7 +117,7 @@ impl Machine {
     }
 
     fn head(&self, lane: u32) -> Option<Reverse<(Rank, u32)>> {
-        let slot = self.lanes[lane as usize].list.head;
+        let slot = self.first_of(lane);
         if slot == NONE {
             return None;
         }

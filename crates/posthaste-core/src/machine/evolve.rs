@@ -129,7 +129,7 @@ impl Machine {
             self.change_lease(slot, lease);
             new.set(Mark::Lease, true);
         }
-        let dropped = old.has(Mark::Lease) && !keeps_lease(fact);
+        let dropped = old.has(Mark::Lease) && !keeps_lease(old.life().state, fact);
         if dropped {
             new.set(Mark::Lease, false);
         }

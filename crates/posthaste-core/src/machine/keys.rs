@@ -1,7 +1,7 @@
 //! Idempotency keys: first taken, first forgotten.
 //!
-//! Ages are kept to the second, rounded up, as runs: a second in which no key was taken costs
-//! nothing, and a key has no timestamp of its own.
+//! Ages are kept as runs of keys that were taken at the same instant, so that a key has no
+//! timestamp of its own. Where there are very many runs, instants are rounded up to the second.
 
 use std::collections::VecDeque;
 
@@ -28,15 +28,13 @@ pub(super) struct Keys {
     first: u64,
     /// Number of the next entry.
     next: u64,
-    /// From which entry on which second counts.
-    runs: VecDeque<(u64, u32)>,
+    /// From which entry on which instant counts.
+    runs: VecDeque<(u64, WallMs)>,
     index: Index,
 }
 
-/// The whole second at which a key taken at `at` is held to have been taken.
-pub(super) fn second_of(at: WallMs) -> u32 {
-    u32::try_from(at.0.div_ceil(1_000)).unwrap_or(u32::MAX)
-}
+/// With more runs than this, new ones last a second: a megabyte of them, and then hardly more.
+const EXACT_RUNS_MAX: usize = 65_536;
 
 fn hash_of(key: &[u8; 12]) -> u64 {
     let mut bytes = [0; 16];
@@ -92,8 +90,7 @@ impl Keys {
 
     fn taken_at(&self, number: u64) -> WallMs {
         let run = self.runs.partition_point(|(from, _)| *from <= number);
-        let second = run.checked_sub(1).map_or(0, |run| self.runs[run].1);
-        WallMs(u64::from(second) * 1_000)
+        run.checked_sub(1).map_or(WallMs(0), |run| self.runs[run].1)
     }
 
     /// The body and the answer that `key` was taken with, where that was within the window.
@@ -106,9 +103,13 @@ impl Keys {
 
     /// Takes a key; returns what [`Keys::untake`] needs.
     pub(super) fn take(&mut self, digest: KeyDigest, answer: Place, at: WallMs) -> Option<u32> {
-        let second = second_of(at);
-        if self.runs.back().is_none_or(|(_, last)| *last != second) {
-            self.runs.push_back((self.next, second));
+        let at = if self.runs.len() < EXACT_RUNS_MAX {
+            at
+        } else {
+            WallMs(at.0.div_ceil(1_000) * 1_000)
+        };
+        if self.runs.back().is_none_or(|(_, last)| *last != at) {
+            self.runs.push_back((self.next, at));
         }
         if self.chunks.is_empty() || self.next.is_multiple_of(CHUNK) {
             let mut chunk = Vec::with_capacity(CHUNK_LEN);
@@ -187,8 +188,8 @@ impl Keys {
     /// How many of the oldest are over at `now`, at most `max`.
     pub(super) fn over(&self, now: WallMs, max: u32) -> u32 {
         let mut count = 0;
-        for (run, (_, second)) in self.runs.iter().enumerate() {
-            if WallMs(u64::from(*second) * 1_000).plus(KEY_WINDOW_MS) > now || count >= max {
+        for (run, (_, at)) in self.runs.iter().enumerate() {
+            if at.plus(KEY_WINDOW_MS) > now || count >= max {
                 break;
             }
             let end = self.runs.get(run + 1).map_or(self.next, |(from, _)| *from);

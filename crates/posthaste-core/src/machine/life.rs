@@ -117,26 +117,27 @@ impl Life {
 /// A row packs the count of crashes in three bits; a job is dead long before.
 const CRASHES_SHOWN_MAX: u8 = 7;
 
-/// Whether a job's lease still counts after `fact`: a lapsed one does until somebody else begins.
-pub(super) fn keeps_lease(fact: &Fact<'_>) -> bool {
+/// Whether the lease of a job in state `before` still counts after `fact`: one that lapsed, or was
+/// over with its process, does until somebody else begins.
+pub(super) fn keeps_lease(before: JobState, fact: &Fact<'_>) -> bool {
     match fact {
         Fact::Changed { cause, to, .. } => {
-            matches!((cause, to), (Cause::Lapsed, To::Available { .. }))
+            before == JobState::Running
+                && matches!(cause, Cause::Lapsed | Cause::Asked)
+                && matches!(to, To::Available { .. })
         }
         _ => true,
     }
 }
 
-/// Whether `fact` shows that the payload can be read, or gives it another chance.
+/// Whether `fact` shows that the payload can be read, or gives it another chance. After a settle
+/// that says it can't, [`Fact::Unreadable`] follows.
 pub(super) fn clears_unreadable(fact: &Fact<'_>) -> bool {
     match fact {
         Fact::Edited { .. } => true,
         Fact::Changed { cause, to, .. } => {
-            matches!(cause, Cause::Settled { spent: true, .. })
-                || matches!(
-                    to,
-                    To::Completed | To::Cancelled | To::Available { afresh: true, .. }
-                )
+            matches!(cause, Cause::Settled { .. })
+                || matches!(to, To::Available { afresh: true, .. })
         }
         _ => false,
     }

@@ -6,7 +6,7 @@
 use crate::job::JobState;
 use crate::machine::fact::Place;
 use crate::machine::hash::mix;
-use crate::machine::rows::{List, Mark, NONE, Row};
+use crate::machine::rows::{Mark, NONE, Row};
 use crate::machine::state::Machine;
 use crate::machine::undo::Undo;
 use crate::time::WallMs;
@@ -28,6 +28,9 @@ impl Machine {
         self.unlink(slot, &old);
         self.account(&old, &new);
         (new.prev, new.next, new.extra) = (NONE, NONE, old.extra);
+        if spot.is_none() {
+            new.set(Mark::Returned, false);
+        }
         *self.rows.get_mut(slot) = new;
         if old.is_free() != new.is_free() {
             self.index(slot, &old, &new);
@@ -109,7 +112,7 @@ impl Machine {
             return;
         }
         match state {
-            JobState::Available => self.leave_lane(slot, row.lane),
+            JobState::Available => self.leave_lane(slot, row),
             JobState::Scheduled | JobState::Retryable => {
                 self.due.remove(&(row.at(), slot));
             }
@@ -169,13 +172,26 @@ impl Machine {
         self.deadline_of.get(slot).copied()
     }
 
+    /// Nearly all go to the end of the list. One that was given back, or came from another rank,
+    /// has an earlier turn than the last there; it waits among the returned, so that nobody walks.
     fn join_lane(&mut self, slot: u32, row: &Row, spot: Option<(u32, u32)>) {
-        let list = self.lanes[row.lane as usize].list;
-        let (prev, next) = spot.unwrap_or_else(|| self.turn(&list, row.order()));
+        let tail = self.lanes[row.lane as usize].list.tail;
+        let early = tail != NONE && self.rows.get(tail).order() > row.order();
+        let returned = match spot {
+            Some(_) => row.has(Mark::Returned),
+            None => early,
+        };
         let lane = &mut self.lanes[row.lane as usize];
-        lane.list.insert(&mut self.rows, slot, prev, next);
+        if returned {
+            lane.returned += 1;
+            self.rows.get_mut(slot).set(Mark::Returned, true);
+            self.returned.insert((row.lane, row.order(), slot));
+        } else {
+            let (prev, next) = spot.unwrap_or((tail, NONE));
+            lane.list.insert(&mut self.rows, slot, prev, next);
+        }
         let queue = self.lane_ids.get(row.lane).queue;
-        if lane.list.len == 1 {
+        if lane.list.len + lane.returned == 1 {
             let lanes = &mut self.queues[queue as usize].lanes;
             lane.pos = lanes.len();
             lanes.push(row.lane);
@@ -183,25 +199,33 @@ impl Machine {
         self.mark(queue);
     }
 
-    /// Between whom a job with this order waits. Nearly all go to the end; one that was given back
-    /// goes near the front, from where it came.
-    fn turn(&self, list: &List, order: u64) -> (u32, u32) {
-        if list.tail == NONE || self.rows.get(list.tail).order() <= order {
-            return (list.tail, NONE);
+    /// Whose turn it is in a lane; `NONE` where nobody waits.
+    pub(super) fn first_of(&self, id: u32) -> u32 {
+        let lane = &self.lanes[id as usize];
+        let listed = lane.list.head;
+        if lane.returned == 0 {
+            return listed;
         }
-        let mut next = list.head;
-        while self.rows.get(next).order() <= order {
-            next = self.rows.get(next).next;
+        let mut returned = self.returned.range((id, 0, 0)..);
+        match returned.next() {
+            Some((_, order, slot)) if listed == NONE || *order < self.rows.get(listed).order() => {
+                *slot
+            }
+            _ => listed,
         }
-        (self.rows.get(next).prev, next)
     }
 
-    fn leave_lane(&mut self, slot: u32, lane: u32) {
-        let of = &mut self.lanes[lane as usize];
-        of.list.remove(&mut self.rows, slot);
-        if of.list.len == 0 {
-            let pos = of.pos;
-            let queue = self.lane_ids.get(lane).queue;
+    fn leave_lane(&mut self, slot: u32, row: &Row) {
+        let lane = &mut self.lanes[row.lane as usize];
+        if row.has(Mark::Returned) {
+            lane.returned -= 1;
+            self.returned.remove(&(row.lane, row.order(), slot));
+        } else {
+            lane.list.remove(&mut self.rows, slot);
+        }
+        if lane.list.len + lane.returned == 0 {
+            let pos = lane.pos;
+            let queue = self.lane_ids.get(row.lane).queue;
             let lanes = &mut self.queues[queue as usize].lanes;
             lanes.swap_remove(pos);
             if let Some(moved) = lanes.get(pos) {

@@ -71,8 +71,11 @@ impl Machine {
             None => self.lane_ids.make(key),
         };
         if id as usize == self.lanes.len() {
-            let list = List::EMPTY;
-            self.lanes.push(Lane { list, pos: 0 });
+            self.lanes.push(Lane {
+                list: List::EMPTY,
+                returned: 0,
+                pos: 0,
+            });
         }
         id
     }

@@ -106,9 +106,6 @@ impl Machine {
             }
         }
         if (new_place, new_rank) != (self.rows.get(slot).place(), old) {
-            if state == JobState::Available && new_rank != old {
-                self.queue_last(slot, course);
-            }
             let fact = Fact::Edited {
                 slot: Slot(slot),
                 place: new_place,
@@ -122,16 +119,6 @@ impl Machine {
         Ok(self.changed(slot))
     }
 
-    /// Goes to the end of its lane, and then of another, without a search for its turn there.
-    fn queue_last(&mut self, slot: u32, course: &mut Course<'_, '_>) {
-        let to = To::Available {
-            order: self.last_order + 1,
-            ready: self.rows.get(slot).at(),
-            afresh: false,
-        };
-        self.change(slot, Cause::Asked, to, course);
-    }
-
     fn reschedule(
         &mut self,
         slot: u32,
@@ -140,10 +127,7 @@ impl Machine {
         course: &mut Course<'_, '_>,
     ) {
         let to = match state {
-            _ if run_at > course.now() => match state {
-                JobState::Retryable => To::Retryable { run_at },
-                _ => To::Scheduled { run_at },
-            },
+            _ if run_at > course.now() => To::Scheduled { run_at },
             JobState::Available => return,
             _ => self.at_once(course.now()),
         };

@@ -118,7 +118,7 @@ impl Machine {
 
     fn queue_view(&self, id: u32) -> Option<QueueView> {
         let queue = &self.queues[id as usize];
-        let ready = |lane: &u32| self.rows.get(self.lanes[*lane as usize].list.head).at();
+        let ready = |lane: &u32| self.rows.get(self.first_of(*lane)).at();
         let oldest: Option<WallMs> = queue.lanes.iter().map(ready).min();
         Some(QueueView {
             name: QueueName::new(&queue.name).ok()?,

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use crate::ids::{JobId, Token};
 use crate::job::{Priority, RetryRule};
 use crate::machine::fact::{Fact, KeyDigest, Place, QueueConfig, Slot, To, UniqueClaim};
-use crate::machine::keys::second_of;
 use crate::machine::life::{Life, clears_unreadable, count, keeps_lease};
 use crate::machine::settles::Settles;
 use crate::time::WallMs;
@@ -93,10 +92,10 @@ impl SavedJob {
     /// What `fact`, which is about this job, makes of it. `None` where it is forgotten.
     #[must_use]
     pub fn apply(mut self, fact: &Fact<'_>) -> Option<Self> {
-        self.life.apply(fact);
-        if !keeps_lease(fact) {
+        if !keeps_lease(self.life.state, fact) {
             self.lease = None;
         }
+        self.life.apply(fact);
         if clears_unreadable(fact) {
             self.unreadable = None;
         }
@@ -205,7 +204,7 @@ pub struct SavedKey {
     pub digest: KeyDigest,
     /// Where its answer is kept.
     pub answer: Place,
-    /// Since when, to the second.
+    /// Since when.
     pub at: WallMs,
 }
 
@@ -214,11 +213,7 @@ impl SavedKey {
     #[must_use]
     pub fn taken(fact: &Fact<'_>) -> Option<Self> {
         match *fact {
-            Fact::KeyTaken { digest, answer, at } => Some(Self {
-                digest,
-                answer,
-                at: WallMs(u64::from(second_of(at)) * 1_000),
-            }),
+            Fact::KeyTaken { digest, answer, at } => Some(Self { digest, answer, at }),
             _ => None,
         }
     }

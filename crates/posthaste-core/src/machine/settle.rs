@@ -10,7 +10,6 @@ use crate::machine::action::{Answer, Ending, Refusal};
 use crate::machine::commit::Course;
 use crate::machine::fact::{Cause, Fact, Place, Slot, To};
 use crate::machine::hash::mix;
-use crate::machine::rows::Mark;
 use crate::machine::state::Machine;
 use crate::time::WallMs;
 
@@ -29,18 +28,10 @@ impl Machine {
         let current = slot.and_then(|slot| self.lease_of.get(slot).map(|held| (slot, held.token)));
         let slot = match current {
             Some((slot, counts)) if counts == token => slot,
-            _ => return self.not_current(slot, token, digest),
+            _ => return self.not_current(slot, token, digest, course.now()),
         };
         let (to, spent) = self.destination(slot, ending, course);
-        if let Ending::Release {
-            undecodable: true, ..
-        } = ending
-            && !self.rows.get(slot).has(Mark::Unreadable)
-        {
-            let since = course.now();
-            let slot = Slot(slot);
-            self.put(Fact::Unreadable { slot, since }, course);
-        }
+        let since = self.unreadable_since.get(slot).copied();
         let fact = Fact::Changed {
             slot: Slot(slot),
             cause: Cause::Settled {
@@ -53,24 +44,41 @@ impl Machine {
             note,
         };
         self.put(fact, course);
+        let unreadable = matches!(
+            ending,
+            Ending::Release {
+                undecodable: true,
+                ..
+            }
+        );
+        if unreadable {
+            let fact = Fact::Unreadable {
+                slot: Slot(slot),
+                since: since.unwrap_or(course.now()),
+            };
+            self.put(fact, course);
+        }
         Ok(Answer::Settled {
             state: self.state_of(slot),
             repeated: false,
         })
     }
 
-    fn not_current(&self, slot: Option<u32>, token: Token, digest: u32) -> Result<Answer, Refusal> {
-        match self.settles.get(token) {
-            Some(known) if known == digest => {
-                return Ok(Answer::Settled {
-                    state: slot.map_or(JobState::Completed, |slot| self.state_of(slot)),
-                    repeated: true,
-                });
-            }
-            Some(_) => return Err(Refusal::SettledOtherwise),
-            None => {}
+    fn not_current(
+        &self,
+        slot: Option<u32>,
+        token: Token,
+        digest: u32,
+        now: WallMs,
+    ) -> Result<Answer, Refusal> {
+        match self.settles.get(token, now) {
+            Some(known) if known == digest => Ok(Answer::Settled {
+                state: slot.map_or(JobState::Completed, |slot| self.state_of(slot)),
+                repeated: true,
+            }),
+            Some(known) if same_job(known, digest) => Err(Refusal::SettledOtherwise),
+            _ => Err(self.stale(slot, token)),
         }
-        Err(self.stale(slot, token))
     }
 
     /// Why a token that is not the job's current one is refused.
@@ -93,9 +101,9 @@ impl Machine {
     /// Where the job goes, and whether an attempt is spent.
     fn destination(&self, slot: u32, ending: Ending, course: &mut Course<'_, '_>) -> (To, bool) {
         let life = self.rows.get(slot).life();
-        let failed = matches!(ending, Ending::Retry { .. } | Ending::Dead);
+        let spent = !matches!(ending, Ending::Snooze { .. } | Ending::Release { .. });
         if life.cancelling && ending != Ending::Completed {
-            return (To::Cancelled, failed);
+            return (To::Cancelled, spent);
         }
         let now = course.now();
         let to = match ending {
@@ -133,7 +141,7 @@ impl Machine {
                 run_at: now.plus(delay_ms),
             },
         };
-        (to, failed)
+        (to, spent)
     }
 
     /// Ready now, behind all that are ready.
@@ -171,12 +179,22 @@ impl Machine {
 }
 
 /// The digest of an outcome, bound to its job: a token of another job, settled alike, is no
-/// repetition. Never 0.
+/// repetition. The upper byte is of the job alone. Never 0.
 fn bound_to(id: JobId, digest: u32) -> u32 {
     let mut bytes = id.to_bytes();
+    let of_job = upper(mix(bytes)) & JOB_BITS;
     for (byte, with) in bytes.iter_mut().zip(digest.to_le_bytes()) {
         *byte ^= with;
     }
-    let word = u32::try_from(mix(bytes) >> 32).unwrap_or(1);
-    word.max(1)
+    of_job | (upper(mix(bytes)) & !JOB_BITS).max(1)
+}
+
+const JOB_BITS: u32 = 0xff00_0000;
+
+fn same_job(one: u32, other: u32) -> bool {
+    one & JOB_BITS == other & JOB_BITS
+}
+
+fn upper(word: u64) -> u32 {
+    u32::try_from(word >> 32).unwrap_or(1)
 }

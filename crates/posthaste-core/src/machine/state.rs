@@ -31,6 +31,8 @@ pub(super) struct LaneKey {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lane {
     pub(super) list: List,
+    /// How many of its jobs are in `Machine::returned`.
+    pub(super) returned: u32,
     /// Where it is among its queue's lanes that are not empty.
     pub(super) pos: usize,
 }
@@ -119,6 +121,8 @@ pub struct Machine {
     /// The lane and the profile that were looked up last.
     pub(super) last_lane: u32,
     pub(super) last_profile: u32,
+    /// Ready jobs by lane and order that are not in their lane's list.
+    pub(super) returned: BTreeSet<(u32, u64, u32)>,
     pub(super) due: BTreeSet<(WallMs, u32)>,
     pub(super) deadlines: BTreeSet<(WallMs, u32)>,
     /// When leases end. Outside the replayed state.
@@ -178,6 +182,7 @@ impl Machine {
             lanes: Vec::new(),
             last_lane: NONE,
             last_profile: NONE,
+            returned: BTreeSet::new(),
             due: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             ends: BTreeSet::new(),

@@ -5,6 +5,7 @@ use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS};
 use crate::machine::action::Moment;
 use crate::machine::commit::Course;
 use crate::machine::fact::{Cause, Fact, Slot, To};
+use crate::machine::life::Life;
 use crate::machine::rows::{List, NONE};
 use crate::machine::state::Machine;
 use crate::time::{MonoMs, WallMs};
@@ -64,11 +65,7 @@ impl Machine {
         } else if life.crashes + 1 >= CRASHES_MAX {
             To::Dead(DeadReason::Poison)
         } else {
-            To::Available {
-                order: self.last_order + 1,
-                ready: life.at,
-                afresh: false,
-            }
+            back(&life)
         };
         self.change(slot, Cause::Lapsed, to, course);
     }
@@ -170,18 +167,23 @@ impl Machine {
         more
     }
 
-    /// Back in its old place, as if it had been released.
+    /// Back in its old place, as if its worker had released it.
     fn give_back(&mut self, slot: u32, course: &mut Course<'_, '_>) {
         let life = self.rows.get(slot).life();
         let to = if life.cancelling {
             To::Cancelled
         } else {
-            To::Available {
-                order: life.order,
-                ready: life.at,
-                afresh: false,
-            }
+            back(&life)
         };
         self.change(slot, Cause::Asked, to, course);
+    }
+}
+
+/// Ready again, in its old place.
+fn back(life: &Life) -> To {
+    To::Available {
+        order: life.order,
+        ready: life.at,
+        afresh: false,
     }
 }

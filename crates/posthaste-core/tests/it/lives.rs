@@ -52,7 +52,7 @@ fn nobody_settles_what_was_never_leased() {
          1 enqueue 2 kind=x     => available
          1 lease kinds=x        => 2#1
          2 settle 2#1 completed => completed
-         3 settle 1#1 completed => SettledOtherwise",
+         3 settle 1#1 completed => Stale #0",
     );
 }
 
@@ -282,7 +282,7 @@ fn leases_of_the_process_itself_end_with_it() {
          8 lease local     => 1#3
          9 stopped         => 1 available
          9 show 1          => available crashes 1 at 0
-         9 settle 1#3 completed => Stale #0",
+         10 settle 1#3 completed => completed",
     );
 }
 
@@ -294,5 +294,19 @@ fn a_lease_that_was_held_starts_afresh_when_the_store_is_opened_again() {
          90  crashed   => nothing
          189 tick      => nothing
          190 tick      => 1 available",
+    );
+}
+
+#[test]
+fn a_settle_is_remembered_also_when_the_clock_goes_back() {
+    check(
+        "0       enqueue 1            => available
+         0       enqueue 2            => available
+         3600000 lease                => 1#1, 2#2
+         3600000 settle 1#1 completed => completed
+         4300000 tick                 => 2 available, settles forgotten
+         4300001 settle 1#1 completed => Stale #0
+         5000    settle 2#2 completed => completed
+         5001    settle 2#2 completed => completed before",
     );
 }

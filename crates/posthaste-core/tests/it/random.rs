@@ -41,7 +41,7 @@ const REACHED: &str = "
     available to completed, available to retryable, settled after a lapse,
     running to completed, running to available, running to scheduled, running to retryable,
     running to dead, running to cancelled,
-    retryable to available, retryable to retryable, retryable to cancelled, retryable to dead,
+    retryable to available, retryable to scheduled, retryable to cancelled, retryable to dead,
     retryable to nothing,
     dead to available, dead to nothing, cancelled to available, cancelled to nothing,
     completed to nothing";

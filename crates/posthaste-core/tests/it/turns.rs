@@ -128,12 +128,12 @@ fn weighted_queues_all_get_their_turn() {
 }
 
 #[test]
-fn a_lapsed_job_waits_behind_the_others_of_its_rank() {
+fn a_lapsed_job_is_back_in_its_old_place() {
     check(
         "0   enqueue 1 => available
          0   enqueue 2 => available
          0   lease max=1 => 1#1
          100 tick      => 1 available
-         101 lease     => 2#2, 1#3",
+         101 lease     => 1#2, 2#3",
     );
 }
