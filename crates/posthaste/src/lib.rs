@@ -61,6 +61,8 @@ mod digest;
 mod draft;
 mod enqueue;
 mod handler;
+#[cfg(feature = "http")]
+mod http;
 mod hub;
 mod ids;
 mod job;
@@ -86,6 +88,8 @@ pub use context::{Cx, JobRequest, RawJob, State};
 pub use draft::{Draft, IntoDraft, UniqueRule};
 pub use enqueue::{BoxFuture, Enqueue, Enqueued};
 pub use handler::{FromPayload, Handler};
+#[cfg(feature = "http")]
+pub use http::HttpStore;
 pub use hub::Posthaste;
 pub use job::{Job, JobRule};
 pub use open::Options;

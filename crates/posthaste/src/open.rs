@@ -119,6 +119,13 @@ impl Options {
     }
 }
 
+#[cfg(feature = "http")]
+async fn remote(url: &str) -> Result<Posthaste> {
+    let store = crate::http::HttpStore::connect(url).await?;
+    Posthaste::with_store(Arc::new(store))
+}
+
+#[cfg(not(feature = "http"))]
 async fn remote(url: &str) -> Result<Posthaste> {
     Err(Error::new(
         ErrorKind::Unsupported,

@@ -1,0 +1,202 @@
+//! One request, one answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use posthaste_core::{Error, ErrorKind, Result};
+use serde::de::DeserializeOwned;
+
+use crate::wire;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take, beyond what it was asked to wait.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept: less than the server does.
+const IDLE: Duration = Duration::from_secs(45);
+/// Longest answer: a thousand jobs with their payloads.
+const ANSWER_BYTES_MAX: usize = 1_100 * 1024 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+}
+
+/// A server and the connections to it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    base: String,
+    pool: Pool<HttpConnector, Full<Bytes>>,
+}
+
+/// What the server said.
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Client {
+    pub(super) fn new(url: &str) -> Result<Self> {
+        let malformed = || {
+            Error::new(ErrorKind::Invalid, format!("{url:?} names no server"))
+                .next("write it as http://host:port")
+        };
+        let uri: Uri = url.parse().map_err(|_| malformed())?;
+        let bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let authority = uri
+            .authority()
+            .filter(|_| uri.scheme_str() == Some("http") && bare);
+        let base = format!("http://{}", authority.ok_or_else(malformed)?);
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_nodelay(true);
+        let pool = Pool::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        Ok(Self { base, pool })
+    }
+
+    /// Sends a request and takes the whole answer, waiting for it half a minute longer than
+    /// `wait`.
+    ///
+    /// # Errors
+    /// `Unavailable` where nothing was sent, or nothing is changed by a repetition; `Uncertain`
+    /// where it may have happened.
+    pub(super) async fn send(
+        &self,
+        verb: Verb,
+        path: &str,
+        body: Option<Vec<u8>>,
+        key: Option<&str>,
+        wait: Duration,
+    ) -> Result<Answer> {
+        let request = self.request(verb, path, body, key)?;
+        let exchange = async {
+            let response = self.pool.request(request).await.map_err(|error| {
+                let sent = !error.is_connect();
+                self.broken(verb, sent, &error)
+            })?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+            let body = body
+                .collect()
+                .await
+                .map_err(|error| self.broken(verb, true, &*error))?;
+            Ok(Answer {
+                status,
+                body: body.to_bytes(),
+            })
+        };
+        match tokio::time::timeout(wait + ANSWER, exchange).await {
+            Ok(answer) => answer,
+            Err(late) => Err(self.broken(verb, true, &late)),
+        }
+    }
+
+    fn request(
+        &self,
+        verb: Verb,
+        path: &str,
+        body: Option<Vec<u8>>,
+        key: Option<&str>,
+    ) -> Result<Request<Full<Bytes>>> {
+        let method = match verb {
+            Verb::Get => Method::GET,
+            Verb::Post => Method::POST,
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if let Some(key) = key {
+            request = request.header(HeaderName::from_static("idempotency-key"), key.as_bytes());
+        }
+        let body = Full::new(Bytes::from(body.unwrap_or_default()));
+        request.body(body).map_err(|error| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("the request can't be made: {error}"),
+            )
+            .next("keep control characters out of idempotency keys")
+        })
+    }
+
+    fn broken(&self, verb: Verb, sent: bool, error: &dyn std::error::Error) -> Error {
+        let mut said = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            said = format!("{said}: {inner}");
+            source = inner.source();
+        }
+        let base = &self.base;
+        if sent && verb == Verb::Post {
+            return Error::new(
+                ErrorKind::Uncertain,
+                format!("the connection to {base} broke off: {said}"),
+            )
+            .next("it may have happened: ask, or repeat it under an idempotency key");
+        }
+        Error::new(
+            ErrorKind::Unavailable,
+            format!("{base} can't be reached: {said}"),
+        )
+        .next("start it with `posthaste serve`, or check host and port")
+    }
+}
+
+impl Answer {
+    /// The shape that a success carries.
+    ///
+    /// # Errors
+    /// What the server says is wrong.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        if self.status.is_success() {
+            return wire::parse(&self.body).map_err(|error| self.foreign(&error));
+        }
+        Err(self.problem())
+    }
+
+    /// A shape that comes with any status.
+    ///
+    /// # Errors
+    /// What the server says is wrong, where it doesn't say `T`.
+    pub(super) fn read_any<T: DeserializeOwned>(&self) -> Result<T> {
+        wire::parse(&self.body).map_err(|error| {
+            if self.status.is_success() {
+                self.foreign(&error)
+            } else {
+                self.problem()
+            }
+        })
+    }
+
+    fn problem(&self) -> Error {
+        match wire::parse::<wire::Problem>(&self.body) {
+            Ok(problem) => problem.read(),
+            Err(error) => self.foreign(&error),
+        }
+    }
+
+    /// Not the answer of a Posthaste server.
+    fn foreign(&self, error: &Error) -> Error {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the answer, status {}, can't be read: {}",
+                self.status,
+                error.message()
+            ),
+        )
+        .next("check that a Posthaste server of this version listens there")
+    }
+}

@@ -1,0 +1,360 @@
+//! A Posthaste server as a store: the port over HTTP.
+//!
+//! Each call of the port is one request, but for mixed commits, which are one request each, in
+//! order. A dropped call closes its connection, so that the server takes back a lease that nobody
+//! waits for any more. This module repeats nothing by itself: whether a request that broke off
+//! happened is not known, and who asked decides.
+
+mod client;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use posthaste_core::port::{LeaseAsk, Leased, PortFuture, TailJob};
+use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
+use posthaste_core::{
+    Command, Commit, Committed, Error, ErrorKind, JobId, Reply, Result, Store, limits,
+};
+
+use self::client::{Client, Verb};
+use crate::wire;
+
+/// Most bytes of items in one request, under the server's limit for a batch.
+const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// A Posthaste server, as a [`Store`].
+#[derive(Debug)]
+pub struct HttpStore {
+    client: Client,
+    closed: AtomicBool,
+}
+
+impl HttpStore {
+    /// The server at `http://host:port`, asked for its health once.
+    ///
+    /// # Errors
+    /// `Invalid` for a URL of another form; `Unavailable` where it can't be reached.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let store = Self {
+            client: Client::new(url)?,
+            closed: AtomicBool::new(false),
+        };
+        store.health().await?;
+        Ok(store)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the store is closed").next("open it again"));
+        }
+        Ok(())
+    }
+
+    async fn commit_all(&self, commits: Vec<Commit>) -> Result<Vec<Result<Committed>>> {
+        self.check_open()?;
+        let mut answers = Vec::with_capacity(commits.len());
+        let mut rest = commits.as_slice();
+        while let Some(first) = rest.first() {
+            let shape = Shape::of(first);
+            let most = match shape {
+                Shape::Mixed => 1,
+                Shape::Settle | Shape::Heartbeat => limits::COMMANDS_PER_COMMIT_MAX,
+            };
+            let alike = rest
+                .iter()
+                .take(most)
+                .take_while(|commit| Shape::of(commit) == shape);
+            let (run, after) = rest.split_at(alike.count());
+            match shape {
+                Shape::Settle => self.settle(run, &mut answers).await?,
+                Shape::Heartbeat => self.heartbeat(run, &mut answers).await?,
+                Shape::Mixed => answers.push(self.mixed(first).await?),
+            }
+            rest = after;
+        }
+        Ok(answers)
+    }
+
+    /// One commit as it is. The inner error is the server's refusal.
+    async fn mixed(&self, commit: &Commit) -> Result<Result<Committed>> {
+        let body = encode(&wire::Commit::write(commit)?)?;
+        let key = commit.key.as_ref().map(|key| &*key.key);
+        let answer = self
+            .client
+            .send(Verb::Post, "/v1/commit", Some(body), key, NO_WAIT)
+            .await?;
+        match answer.read::<wire::Committed>() {
+            Ok(committed) => committed.read().map(Ok),
+            Err(error) if is_refusal(&error) => Ok(Err(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn settle(&self, run: &[Commit], answers: &mut Vec<Result<Committed>>) -> Result<()> {
+        let items = run.iter().map(settle_item).collect::<Result<Vec<_>>>()?;
+        for body in arrays(&items) {
+            let answer = self
+                .client
+                .send(Verb::Post, "/v1/leases/settle", Some(body), None, NO_WAIT)
+                .await?;
+            let results: wire::SettleResults = answer.read()?;
+            answers.extend(results.results.into_iter().map(settled));
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&self, run: &[Commit], answers: &mut Vec<Result<Committed>>) -> Result<()> {
+        let items = run.iter().map(heartbeat_item).collect::<Result<Vec<_>>>()?;
+        for body in arrays(&items) {
+            let path = "/v1/leases/heartbeat";
+            let answer = self
+                .client
+                .send(Verb::Post, path, Some(body), None, NO_WAIT)
+                .await?;
+            let results: wire::HeartbeatResults = answer.read()?;
+            answers.extend(results.results.into_iter().map(|result| {
+                let cancelled = result.cancelled;
+                verdict(result.status, result.problem)
+                    .map(|()| committed(vec![Reply::Extended { cancelled }]))
+            }));
+        }
+        Ok(())
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T> {
+        self.check_open()?;
+        self.client
+            .send(Verb::Get, path, None, None, wait)
+            .await?
+            .read()
+    }
+}
+
+const NO_WAIT: Duration = Duration::ZERO;
+
+/// Which route a commit goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// A settle and what goes with it.
+    Settle,
+    /// One heartbeat.
+    Heartbeat,
+    /// Anything else.
+    Mixed,
+}
+
+impl Shape {
+    fn of(commit: &Commit) -> Self {
+        match commit.commands.as_slice() {
+            _ if commit.key.is_some() => Self::Mixed,
+            [Command::Heartbeat { .. }] => Self::Heartbeat,
+            [Command::Settle { .. }, ..] => Self::Settle,
+            _ => Self::Mixed,
+        }
+    }
+}
+
+/// Whether the server refused the request and did nothing, as opposed to not knowing.
+fn is_refusal(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Uncertain | ErrorKind::Closed | ErrorKind::Unavailable
+    )
+}
+
+fn settle_item(commit: &Commit) -> Result<Vec<u8>> {
+    let Some((Command::Settle { id, token, outcome }, rest)) = commit.commands.split_first() else {
+        return Err(misrouted());
+    };
+    let with = rest
+        .iter()
+        .map(wire::Command::write)
+        .collect::<Result<_>>()?;
+    encode(&wire::Settle::write(*id, *token, outcome, with))
+}
+
+fn heartbeat_item(commit: &Commit) -> Result<Vec<u8>> {
+    match commit.commands.as_slice() {
+        [
+            Command::Heartbeat {
+                id,
+                token,
+                progress,
+            },
+        ] => encode(&wire::Heartbeat::write(*id, *token, progress.as_ref())),
+        _ => Err(misrouted()),
+    }
+}
+
+fn misrouted() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "a commit was sent by the wrong route",
+    )
+    .next("report this")
+}
+
+/// JSON arrays of the items, each of bounded length.
+fn arrays(items: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut arrays: Vec<Vec<u8>> = Vec::new();
+    for item in items {
+        match arrays.last_mut() {
+            Some(array) if array.len() + item.len() < BATCH_BYTES_MAX => array.push(b','),
+            _ => arrays.push(vec![b'[']),
+        }
+        if let Some(array) = arrays.last_mut() {
+            array.extend_from_slice(item);
+        }
+    }
+    arrays.iter_mut().for_each(|array| array.push(b']'));
+    arrays
+}
+
+fn committed(replies: Vec<Reply>) -> Committed {
+    Committed {
+        replies,
+        repeated: false,
+    }
+}
+
+fn settled(result: wire::SettleResult) -> Result<Committed> {
+    verdict(result.status, result.problem)?;
+    let settle = wire::Reply::Settled(wire::SettledReply {
+        state: result.state.unwrap_or_default(),
+        repeated: result.repeated,
+    });
+    let replies = std::iter::once(&settle).chain(&result.replies);
+    Ok(committed(
+        replies.map(wire::Reply::read).collect::<Result<_>>()?,
+    ))
+}
+
+fn verdict(status: wire::Status, problem: Option<wire::Problem>) -> Result<()> {
+    let kind = match status {
+        wire::Status::Ok => return Ok(()),
+        wire::Status::Stale => ErrorKind::Stale,
+        wire::Status::Unknown => ErrorKind::UnknownLease,
+        wire::Status::Refused => ErrorKind::Conflict,
+    };
+    Err(problem.map_or_else(
+        || Error::new(kind, "the server refused it and gave no reason").next("update the server"),
+        wire::Problem::read,
+    ))
+}
+
+fn encode<T: serde::Serialize>(shape: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(shape).map_err(|error| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("the request can't be written: {error}"),
+        )
+        .next("report this")
+    })
+}
+
+fn list_path(filter: &JobFilter, cursor: Option<u64>, max: u32) -> String {
+    let mut path = format!("/v1/jobs?max={max}");
+    let mut put = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={value}"));
+        }
+    };
+    put("state", filter.state.map(posthaste_core::JobState::as_str));
+    put("queue", filter.queue.as_ref().map(AsRef::as_ref));
+    put("kind", filter.kind.as_ref().map(AsRef::as_ref));
+    put("tag", filter.tag.as_ref().map(AsRef::as_ref));
+    put("cursor", cursor.map(|cursor| cursor.to_string()).as_deref());
+    path
+}
+
+impl Store for HttpStore {
+    fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
+        Box::pin(self.commit_all(commits))
+    }
+
+    fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let wait = Duration::from_millis(ask.wait_ms.into());
+            let body = encode(&wire::LeaseAsk::write(&ask))?;
+            let answer = self
+                .client
+                .send(Verb::Post, "/v1/leases", Some(body), None, wait)
+                .await?;
+            let jobs = answer.read::<wire::LeasedJobs>()?.jobs;
+            jobs.into_iter().map(wire::LeasedJob::read).collect()
+        })
+    }
+
+    fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
+        Box::pin(async move {
+            let wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
+            let path = format!("/v1/jobs/{}?wait={}", ask.id, wire::Span(wait_ms.into()));
+            let wait = Duration::from_millis(wait_ms.into());
+            self.get::<wire::JobView>(&path, wait).await?.read()
+        })
+    }
+
+    fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {
+        Box::pin(async move {
+            match self
+                .get::<wire::JobView>(&format!("/v1/jobs/{id}"), NO_WAIT)
+                .await
+            {
+                Ok(job) => job.read().map(Some),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    fn jobs(
+        &self,
+        filter: JobFilter,
+        cursor: Option<u64>,
+        max: u32,
+    ) -> PortFuture<'_, Result<JobPage>> {
+        Box::pin(async move {
+            let path = list_path(&filter, cursor, max);
+            self.get::<wire::JobPage>(&path, NO_WAIT).await?.read()
+        })
+    }
+
+    fn queues(&self) -> PortFuture<'_, Result<Vec<QueueView>>> {
+        Box::pin(async move {
+            let queues: wire::Queues = self.get("/v1/queues", NO_WAIT).await?;
+            queues.queues.iter().map(wire::QueueView::read).collect()
+        })
+    }
+
+    fn health(&self) -> PortFuture<'_, Result<Health>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let answer = self
+                .client
+                .send(Verb::Get, "/readyz", None, None, NO_WAIT)
+                .await?;
+            answer.read_any::<wire::Health>().map(wire::Health::read)
+        })
+    }
+
+    fn close(&self) -> PortFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.closed.store(true, Ordering::Release);
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arrays;
+
+    #[test]
+    fn items_become_arrays_of_bounded_length() {
+        assert!(arrays(&[]).is_empty());
+        assert_eq!(arrays(&[b"1".to_vec(), b"2".to_vec()]), [b"[1,2]".to_vec()]);
+        let large = vec![b'1'; 4 * 1024 * 1024];
+        assert_eq!(arrays(&[large.clone(), large]).len(), 2);
+    }
+}
