@@ -84,8 +84,8 @@ pub fn heartbeats_carry_progress(bench: &Bench<'_>) {
     assert_eq!(bench.view(leased.id).progress, None);
 }
 
-/// A running job that is called off is told at its next heartbeat, and is cancelled when it ends
-/// in any way that is not an end by itself.
+/// A running job that is called off is told at its next heartbeat, and is cancelled however it
+/// ends, unless it is completed.
 pub fn a_running_job_is_told_that_it_is_cancelled(bench: &Bench<'_>) {
     let endings = [
         failed(None),
@@ -96,6 +96,9 @@ pub fn a_running_job_is_told_that_it_is_cancelled(bench: &Bench<'_>) {
         },
         Outcome::Cancel {
             reason: Arc::from("told to"),
+        },
+        Outcome::Dead {
+            error: Arc::from("no use"),
         },
     ];
     for ending in endings {
@@ -110,7 +113,7 @@ pub fn a_running_job_is_told_that_it_is_cancelled(bench: &Bench<'_>) {
         bench.settle_to(&leased, ending, JobState::Cancelled);
         bench.check_nothing_ready();
     }
-    assert_eq!(bench.queue("mail").totals.cancelled, 4);
+    assert_eq!(bench.queue("mail").totals.cancelled, 5);
 }
 
 /// A job that is called off too late is completed.

@@ -90,7 +90,11 @@ impl Model {
             }
             Outcome::Dead { error } => {
                 self.row(id)?.error = Some(cut(error));
-                self.end(id, JobState::Dead, Some(DeadReason::Failed));
+                if cancelling {
+                    self.end(id, JobState::Cancelled, None);
+                } else {
+                    self.end(id, JobState::Dead, Some(DeadReason::Failed));
+                }
             }
             Outcome::Cancel { reason } => {
                 self.row(id)?.error = Some(cut(reason));
