@@ -1,8 +1,8 @@
-//! The background thread: keeps segments ready, watches the disk, and marks how far the store is
-//! durable. No commit waits for it.
+//! The background thread: keeps segments ready, watches the disk, merges snapshots, gives space
+//! back, and marks how far the store is durable. No commit waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
@@ -12,11 +12,19 @@ use crate::Options;
 use crate::commits::Shared;
 use crate::disk::Disk;
 use crate::files::{self, Files};
+use crate::journal::Journal;
 use crate::live::Live;
-use crate::segments::Segments;
+use crate::merge;
+use crate::reclaim;
+use crate::segments::{Segment, Segments};
+use crate::snapshot;
 
 /// How often it looks around.
 const TURN: Duration = Duration::from_millis(200);
+/// Sealed segments after which the next snapshot is due.
+const SNAPSHOT_SEGMENTS: usize = 4;
+/// Segments that may be there beyond twice what is live, before space is given back.
+const SLACK_SEGMENTS: u64 = 4;
 
 /// The thread, to be stopped.
 pub(crate) struct Background {
@@ -30,7 +38,12 @@ struct Chores {
     files: Arc<Files>,
     segments: Arc<Segments>,
     live: Arc<Mutex<Live>>,
+    /// Segments up to this one are in the newest snapshot.
     snapshot: u64,
+    snapshot_bytes: u64,
+    /// Segments up to this one are known to be sealed and durable.
+    sealed_before: u64,
+    maintenance: bool,
     ready: usize,
     reserve_bytes: u64,
     segment_bytes: u64,
@@ -54,6 +67,9 @@ impl Background {
             segments,
             live,
             snapshot,
+            snapshot_bytes: 0,
+            sealed_before: snapshot,
+            maintenance: options.maintenance,
             ready: options.segments_ready,
             reserve_bytes: options.reserve_bytes,
             segment_bytes: u64::from(options.segment_bytes),
@@ -87,6 +103,9 @@ impl Chores {
             self.watch_disk();
             self.keep_ready();
             self.mark();
+            if self.maintenance {
+                self.snapshot_and_reclaim();
+            }
             std::thread::park_timeout(TURN);
         }
     }
@@ -126,6 +145,153 @@ impl Chores {
                 return;
             }
         }
+    }
+
+    fn go_on(&self) -> impl Fn() -> bool + use<> {
+        let stop = Arc::clone(&self.stop);
+        move || !stop.load(Ordering::SeqCst)
+    }
+
+    /// Sealed segments whose every group is durable, the oldest first.
+    fn sealed(&self) -> Vec<Arc<Segment>> {
+        let (durable, current) = self
+            .shared
+            .hold()
+            .journal
+            .as_ref()
+            .map_or((0, 0), Journal::durable);
+        let is_durable = |segment: &Arc<Segment>| {
+            segment.number < current
+                && merge::read_footer(segment).is_ok_and(|footer| {
+                    footer.number == segment.number && footer.last_seq <= durable
+                })
+        };
+        let mut sealed = self.segments.in_use();
+        let first_open = sealed
+            .iter()
+            .position(|segment| segment.number > self.sealed_before && !is_durable(segment));
+        sealed.truncate(first_open.unwrap_or(sealed.len()));
+        sealed
+    }
+
+    fn snapshot_and_reclaim(&mut self) {
+        let sealed = self.sealed();
+        if let Some(last) = sealed.last() {
+            self.sealed_before = self.sealed_before.max(last.number);
+        }
+        let told = self.try_snapshot(&sealed).and_then(|()| self.try_reclaim());
+        if let Err(error) = told
+            && error.kind() != ErrorKind::Closed
+        {
+            self.shared.stats.problem(error.to_string());
+        }
+    }
+
+    /// Whether the store takes more of the disk than it should for what lives in it.
+    fn is_sparse(&self) -> bool {
+        let live = self
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .total();
+        let used = self.segments.in_use().len() as u64;
+        used * self.segment_bytes > 2 * live + SLACK_SEGMENTS * self.segment_bytes
+    }
+
+    fn try_snapshot(&mut self, sealed: &[Arc<Segment>]) -> Result<()> {
+        let new: Vec<_> = sealed
+            .iter()
+            .filter(|segment| segment.number > self.snapshot)
+            .cloned()
+            .collect();
+        // A snapshot costs as much writing as it is large: the larger, the rarer.
+        let due = SNAPSHOT_SEGMENTS
+            .max(usize::try_from(self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
+        if new.is_empty() || (new.len() < due && !self.is_sparse()) {
+            return Ok(());
+        }
+        let dir = files::snapshots_dir(&self.files.dir);
+        let failed = |error| files::io_error("list", &dir, &error);
+        let old = snapshot::list(self.disk(), &self.files.dir).map_err(failed)?;
+        let newest = old.first().map(|(_, path)| path);
+        let Some((path, reach)) = merge::merge(&self.files, newest, &new, self.go_on())? else {
+            return Ok(());
+        };
+        let read = snapshot::read_back(self.disk(), &path)?;
+        if read != reach {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("{} reads back as another snapshot", path.display()),
+            )
+            .next("see to the disk: what was written is not what was read"));
+        }
+        self.snapshot = reach.segment;
+        self.snapshot_bytes = self
+            .disk()
+            .open(&path)
+            .and_then(|file| file.len())
+            .unwrap_or(0);
+        for (_, path) in old.iter().skip(1) {
+            self.disk()
+                .remove(path)
+                .map_err(|error| files::io_error("remove", path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of what nothing lives in, and empties the sparsest segment while there is too much.
+    fn try_reclaim(&mut self) -> Result<()> {
+        loop {
+            let candidates = self.candidates();
+            for (segment, _) in candidates.iter().filter(|(_, live)| *live == 0) {
+                let keep = self.segments.ready() < self.ready;
+                self.segments
+                    .retire(segment.number, keep)
+                    .map_err(|error| files::io_error("retire", &segment.path, &error))?;
+                self.live
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .forget(segment.number);
+            }
+            let sparsest = candidates
+                .iter()
+                .filter(|(_, live)| *live > 0)
+                .min_by_key(|(_, live)| *live);
+            let Some((segment, live)) = sparsest else {
+                return Ok(());
+            };
+            if !self.is_sparse()
+                || *live * 4 > self.segment_bytes * 3
+                || self.stop.load(Ordering::SeqCst)
+            {
+                return Ok(());
+            }
+            reclaim::copy_forward(&self.shared, segment, self.go_on())?;
+            let left = self
+                .live
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .of(segment.number);
+            if left >= *live {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Segments that a snapshot covers, each with its live bytes.
+    fn candidates(&self) -> Vec<(Arc<Segment>, u64)> {
+        let covered = self
+            .segments
+            .in_use()
+            .into_iter()
+            .filter(|segment| segment.number <= self.snapshot);
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        covered
+            .map(|segment| {
+                let of = live.of(segment.number);
+                (segment, of)
+            })
+            .collect()
     }
 
     /// Marks in the superblock how far the store is durable, once it has moved on and rests.

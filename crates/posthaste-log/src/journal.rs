@@ -176,11 +176,6 @@ impl<Effect> Journal<Effect> {
         self.facts.is_empty() && self.effects.is_empty() && self.complete.is_empty()
     }
 
-    /// Whether somebody waits for a sync of what was not taken yet.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.waited || self.complete.iter().any(|write| write.waited)
-    }
-
     /// Bytes that were not taken yet.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.body.len() + self.facts.len() + self.complete_bytes

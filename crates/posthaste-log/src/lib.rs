@@ -12,11 +12,15 @@ mod format;
 mod inbox;
 mod journal;
 mod live;
+mod merge;
+mod reclaim;
 mod recovery;
 mod scan;
 mod segments;
 mod sequencer;
 mod snapshot;
+#[cfg(test)]
+mod snapshot_tests;
 mod store;
 mod waiting;
 
@@ -60,6 +64,9 @@ pub struct Options {
     pub segment_bytes: u32,
     /// Segments that stand ready, written through, for what comes next. Default 2.
     pub segments_ready: usize,
+    /// Whether snapshots are merged and space is given back while the store is open. Default true;
+    /// tests that count every file or every write turn it off.
+    pub maintenance: bool,
     /// Bytes to leave free on the disk for settles and deletes before new work is refused.
     pub reserve_bytes: u64,
     /// Where time comes from.
@@ -78,6 +85,7 @@ impl Options {
             lock_wait_ms: 0,
             segment_bytes: 64 * 1024 * 1024,
             segments_ready: 2,
+            maintenance: true,
             reserve_bytes: 192 * 1024 * 1024,
             clock: Arc::new(SystemClock::new()),
             disk: Arc::new(RealDisk),

@@ -179,8 +179,6 @@ struct Replay<'a> {
     mono: MonoMs,
     next_seq: u64,
     link: u32,
-    /// The sequence is known from a snapshot or from a segment before.
-    anchored: bool,
     snapshot: u64,
     cut: Option<String>,
 }
@@ -196,7 +194,6 @@ impl<'a> Replay<'a> {
             mono,
             next_seq: 1,
             link: 0,
-            anchored: true,
             snapshot: 0,
             cut: None,
         };

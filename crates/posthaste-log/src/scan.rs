@@ -136,6 +136,17 @@ impl<'a> Scan<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// Reads the group at the front of `bytes`, which lie at `offset` of their segment.
+    pub(crate) fn read(bytes: &'a [u8], offset: usize) -> Result<Self, Damage> {
+        let header = group::read_header(bytes)?;
+        group::verify_body(&header, bytes)?;
+        Ok(Self {
+            header,
+            offset,
+            bytes: &bytes[..header.size()],
+        })
+    }
+
     /// Reads the facts in order.
     pub(crate) fn facts(&self, each: impl FnMut(Fact<'a>)) -> Result<(), Damage> {
         let at = group::HEADER + self.header.facts_at as usize;
@@ -148,12 +159,16 @@ impl<'a> Group<'a> {
 
     /// What the job at `place`, in this group, is.
     fn summary(&self, place: Place) -> Result<Summary<'a>, Damage> {
+        Ok(body::read_job(self.job_data(place)?)?.summary)
+    }
+
+    /// The data of the job's record at `place`, in this group.
+    pub(crate) fn job_data(&self, place: Place) -> Result<&'a [u8], Damage> {
         let offset = place::at(place).offset as usize;
         let inside = offset
             .checked_sub(self.offset)
             .and_then(|at| self.bytes.get(at..));
-        let record = read_unverified(inside.ok_or(Damage::Bad("place of a job"))?)?;
-        Ok(body::read_job(record)?.summary)
+        read_unverified(inside.ok_or(Damage::Bad("place of a job"))?)
     }
 
     /// Every record of the group but the facts, with its offset in the segment.

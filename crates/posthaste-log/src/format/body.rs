@@ -130,6 +130,12 @@ fn write_extras(data: &mut Vec<u8>, job: &NewJob) {
     data[start..start + 4].copy_from_slice(&len.to_le_bytes());
 }
 
+/// How much of a job's data is not its payload: enough for [`read_job`] to tell what the job is.
+pub(crate) fn without_payload(data: &[u8]) -> Result<&[u8], Damage> {
+    let payload = read_job(data)?.payload.len();
+    Ok(&data[..data.len() - payload])
+}
+
 /// Reads the record of a job.
 pub(crate) fn read_job(data: &[u8]) -> Result<Job<'_>, Damage> {
     let mut take = Take(data);
@@ -351,6 +357,6 @@ pub(crate) fn owner(record: &record::Record<'_>) -> Result<Option<Owner>, Damage
             key: take.array()?,
             body: take.u32()?,
         })),
-        Tag::Facts => None,
+        _ => None,
     })
 }

@@ -11,6 +11,7 @@ pub(crate) mod facts;
 pub(crate) mod group;
 pub(crate) mod place;
 pub(crate) mod record;
+pub(crate) mod saved;
 pub(crate) mod segment;
 pub(crate) mod superblock;
 

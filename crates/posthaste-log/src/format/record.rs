@@ -29,6 +29,18 @@ pub(crate) enum Tag {
     Answer = 3,
     /// The facts of a group.
     Facts = 4,
+    /// How a snapshot begins.
+    Head = 16,
+    /// Jobs of a snapshot.
+    Jobs = 17,
+    /// Idempotency keys of a snapshot.
+    Keys = 18,
+    /// Applied settles of a snapshot.
+    Settles = 19,
+    /// What a snapshot keeps once.
+    Meta = 20,
+    /// How a snapshot ends.
+    End = 21,
 }
 
 impl Tag {
@@ -38,6 +50,12 @@ impl Tag {
             2 => Self::Note,
             3 => Self::Answer,
             4 => Self::Facts,
+            16 => Self::Head,
+            17 => Self::Jobs,
+            18 => Self::Keys,
+            19 => Self::Settles,
+            20 => Self::Meta,
+            21 => Self::End,
             _ => return Err(Damage::Bad("tag")),
         })
     }

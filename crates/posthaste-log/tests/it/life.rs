@@ -7,7 +7,7 @@ use posthaste_core::{Command, Commit, JobId, JobState, NewJob, Outcome, Payload,
 use posthaste_log::{Location, Log, Options};
 use posthaste_testkit::block_on;
 
-fn job(number: u64) -> NewJob {
+pub(crate) fn job(number: u64) -> NewJob {
     let id = JobId::new(1_700_000_000_000 + number, [7; 10]);
     NewJob::new(
         id,
@@ -30,13 +30,13 @@ fn ask() -> LeaseAsk {
     }
 }
 
-fn open(dir: &Path) -> Log {
+pub(crate) fn open(dir: &Path) -> Log {
     let mut options = Options::new(Location::Directory(dir.to_owned()));
     options.segment_bytes = 64 * 1024;
     Log::open(options).expect("the store opens")
 }
 
-fn enqueue(store: &Log, numbers: std::ops::Range<u64>) {
+pub(crate) fn enqueue(store: &Log, numbers: std::ops::Range<u64>) {
     let commands = numbers
         .map(|number| Command::Enqueue(Box::new(job(number))))
         .collect();
@@ -45,7 +45,7 @@ fn enqueue(store: &Log, numbers: std::ops::Range<u64>) {
         .for_each(|commit| assert!(commit.is_ok(), "{commit:?}"));
 }
 
-fn work_off(store: &Log) -> usize {
+pub(crate) fn work_off(store: &Log) -> usize {
     let mut done = 0;
     loop {
         let leased = block_on(store.lease(ask())).expect("it answers");

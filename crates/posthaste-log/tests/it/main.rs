@@ -1,3 +1,4 @@
 //! What the embedded store promises, attacked through its public face.
 
 mod life;
+mod space;

@@ -1,0 +1,128 @@
+//! Gives space back: copies forward what still lives in a sparse segment, then lets the segment go.
+//!
+//! Every copy is a commit like any other, so that a crash at any point leaves one place or the
+//! other. A segment goes only when its facts are in a snapshot that was read back, and nothing
+//! lives in it.
+
+use std::sync::Arc;
+
+use posthaste_core::machine::Place;
+use posthaste_core::{Error, ErrorKind, Result};
+
+use crate::commits::Shared;
+use crate::files::{corrupt, io_error};
+use crate::format::body::{self, Owner};
+use crate::format::place::{At, pack};
+use crate::format::{BLOCK, Damage, group};
+use crate::inbox::{Ask, Copied};
+use crate::merge::read_footer;
+use crate::scan::Group;
+use crate::segments::Segment;
+
+/// Bytes copied in one commit.
+const SLICE: usize = 256 * 1024;
+
+/// Copies forward what lives in `segment`. `go_on` is asked now and then.
+///
+/// # Errors
+/// When the segment can't be read, or the copies can't be written: everything is where it was, or
+/// in its new place.
+pub(crate) fn copy_forward(
+    shared: &Shared,
+    segment: &Arc<Segment>,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<()> {
+    let footer = read_footer(segment)?;
+    let (mut offset, mut bytes) = (BLOCK, Vec::new());
+    while offset < footer.end as usize && go_on() {
+        let damaged = |damage| corrupt(&segment.path, offset, &damage);
+        let failed = |error| io_error("read", &segment.path, &error);
+        bytes.resize(BLOCK, 0);
+        segment
+            .file
+            .read_at(&mut bytes, offset as u64)
+            .map_err(failed)?;
+        let header = group::read_header(&bytes).map_err(damaged)?;
+        if header.segment != segment.number || offset + header.size() > footer.end as usize {
+            return Err(damaged(Damage::Bad("length")));
+        }
+        bytes.resize(header.size(), 0);
+        segment
+            .file
+            .read_at(&mut bytes, offset as u64)
+            .map_err(failed)?;
+        let group = Group::read(&bytes, offset).map_err(damaged)?;
+        copy_group(shared, segment, &group, &bytes, offset)?;
+        offset += header.size();
+    }
+    Ok(())
+}
+
+fn copy_group(
+    shared: &Shared,
+    segment: &Segment,
+    group: &Group<'_>,
+    bytes: &[u8],
+    offset: usize,
+) -> Result<()> {
+    let mut records: Vec<(Owner, Place, usize, usize)> = Vec::new();
+    let mut damage = None;
+    let read = group.records(|at, record| {
+        let place = pack(
+            At {
+                segment: segment.number,
+                offset: crate::format::bytes::small(at),
+            },
+            record.size,
+        );
+        match body::owner(&record) {
+            Ok(Some(owner)) => records.push((owner, place, at - offset, record.size)),
+            Ok(None) => {}
+            Err(found) => damage = Some(found),
+        }
+    });
+    read.and(damage.map_or(Ok(()), Err))
+        .map_err(|damage| corrupt(&segment.path, offset, &damage))?;
+    for some in records.chunks(1_000) {
+        let asked = some
+            .iter()
+            .map(|(owner, place, ..)| (*owner, *place))
+            .collect();
+        let needed = ask(shared, |reply| Ask::Needed(asked, reply))?;
+        let mut copies = Vec::new();
+        let mut size = 0;
+        for ((owner, from, at, len), needed) in some.iter().zip(needed) {
+            if needed {
+                copies.push(Copied {
+                    owner: *owner,
+                    from: *from,
+                    record: bytes[*at..at + len].to_vec(),
+                });
+                size += len;
+            }
+            if size >= SLICE {
+                copy(shared, std::mem::take(&mut copies))?;
+                size = 0;
+            }
+        }
+        copy(shared, copies)?;
+    }
+    Ok(())
+}
+
+fn copy(shared: &Shared, copies: Vec<Copied>) -> Result<()> {
+    if copies.is_empty() || ask(shared, |reply| Ask::Copy(copies, reply))? {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::DiskFull,
+        "what lives in a sparse segment can't be copied: there is no room",
+    )
+    .next("make room on the disk of the data directory"))
+}
+
+fn ask<T>(shared: &Shared, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T> {
+    let (reply, answer) = oneshot::channel();
+    shared.inbox.ask(ask(reply))?;
+    answer.recv().map_err(|_| crate::inbox::closed())
+}

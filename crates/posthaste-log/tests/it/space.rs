@@ -1,0 +1,96 @@
+//! Space comes back while the store runs, whatever lives on in every segment.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use posthaste_core::job::Start;
+use posthaste_core::{Command, Commit, JobState, Payload, Store};
+use posthaste_testkit::block_on;
+
+use crate::life::{job, open, work_off};
+
+fn segments(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("segments"))
+        .expect("it is there")
+        .count()
+}
+
+/// Waits for what the background thread does, a bounded time.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_job_for_next_year_in_every_segment_does_not_keep_the_segments() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let mut kept = Vec::new();
+    for batch in 0..80_u64 {
+        let mut commands = Vec::new();
+        for number in batch * 100..batch * 100 + 100 {
+            let mut job = job(number);
+            job.payload = Payload::json(format!("\"{}\"", "x".repeat(256)));
+            if number % 100 == 7 {
+                job.start = Start::After(365 * 86_400_000);
+                kept.push(job.id);
+            }
+            commands.push(Command::Enqueue(Box::new(job)));
+        }
+        let done = block_on(store.commit(vec![Commit::of(commands)])).expect("it answers");
+        done.into_iter()
+            .for_each(|commit| assert!(commit.is_ok(), "{commit:?}"));
+    }
+    assert_eq!(work_off(&store), 80 * 99);
+    let before = segments(dir.path());
+    // Completed jobs are kept for a day, so they are deleted by hand.
+    for batch in 0..80_u64 {
+        let commits = (batch * 100..batch * 100 + 100)
+            .map(|number| job(number).id)
+            .filter(|id| !kept.contains(id))
+            .map(|id| Commit::one(Command::Delete(id)));
+        let done = block_on(store.commit(commits.collect())).expect("it answers");
+        done.into_iter()
+            .for_each(|commit| assert!(commit.is_ok(), "{commit:?}"));
+    }
+    eventually("the segments go", || segments(dir.path()) < 12);
+    assert!(before > 40, "{before} segments held it all");
+    drop(store);
+    let store = open(dir.path());
+    for id in kept {
+        let job = block_on(store.job(id))
+            .expect("it answers")
+            .expect("it is there");
+        assert_eq!(
+            (job.state, job.payload.bytes.len()),
+            (JobState::Scheduled, 258)
+        );
+    }
+}
+
+#[test]
+fn a_store_opens_from_its_snapshot_when_the_segments_before_it_are_gone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for round in 0..4 {
+        let store = open(dir.path());
+        for batch in 0..20 {
+            let first = round * 2_000 + batch * 100;
+            crate::life::enqueue(&store, first..first + 100);
+        }
+        eventually("a snapshot is made", || {
+            std::fs::read_dir(dir.path().join("snapshots"))
+                .expect("it is there")
+                .count()
+                > 0
+        });
+    }
+    let store = open(dir.path());
+    assert_eq!(work_off(&store), 8_000);
+    let queues = block_on(store.queues()).expect("it answers");
+    let held: u64 = queues[0].held.iter().sum();
+    assert_eq!(queues[0].totals.enqueued, 8_000);
+    assert_eq!(held + queues[0].totals.deleted, 8_000);
+}
