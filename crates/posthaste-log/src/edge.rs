@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::format::body::{self, Note};
 use crate::format::bytes::{floor_char, small};
+use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::place::{At, pack};
 use crate::format::{Damage, record};
 
@@ -83,12 +84,13 @@ pub(crate) enum Light {
 }
 
 impl Light {
-    /// Facts that it leads to at most.
-    pub(crate) fn facts_max(&self) -> usize {
+    /// Bytes of the facts that it leads to, at most.
+    pub(crate) fn facts_bytes_max(&self) -> usize {
         match self {
             Self::Heartbeat { .. } => 0,
-            Self::Enqueue { .. } => 2,
-            _ => 4,
+            Self::Enqueue { .. } => 2 * FACT_BYTES_MAX,
+            Self::Configure { queue, .. } => FACT_BYTES_MAX + queue.as_str().len(),
+            _ => 4 * FACT_BYTES_MAX,
         }
     }
 

@@ -109,13 +109,12 @@ impl<Effect> Journal<Effect> {
         }
     }
 
-    /// Makes sure that bodies of `bodies` bytes and `facts` facts fit into the open group, which
-    /// is completed and followed by another where they don't.
+    /// Makes sure that `more` bytes of records and facts fit into the open group, which is completed
+    /// and followed by another where they don't.
     ///
     /// # Errors
     /// When the next segment can't be had; the journal is as it was.
-    pub(crate) fn make_room(&mut self, bodies: usize, facts: usize, now: u64) -> io::Result<()> {
-        let more = bodies + facts * facts::FACT_BYTES_MAX;
+    pub(crate) fn make_room(&mut self, more: usize, now: u64) -> io::Result<()> {
         if !self.body.is_empty() && self.open_bytes() + more > GROUP_BYTES {
             self.complete_group(now);
         }

@@ -33,6 +33,10 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
 const PENDING_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Facts that time makes true, in one turn.
 const TICK_FACTS_MAX: usize = 256;
+/// Jobs that a lease may find expired on its way.
+const LEASE_EXPIRED_MAX: usize = 64;
+/// Bytes of the facts that handing out one job may lead to, the worker's name included.
+const LEASE_FACT_BYTES: usize = 3 * FACT_BYTES_MAX + limits::NAME_BYTES_MAX;
 /// Longest sleep.
 const SLEEP_MS_MAX: u64 = 60_000;
 
@@ -81,7 +85,10 @@ impl Sequencer {
         let shared = Arc::clone(&self.shared);
         let mut held = shared.hold();
         loop {
-            if self.make_room(&mut held, 0, TICK_FACTS_MAX).is_err() {
+            if self
+                .make_room(&mut held, TICK_FACTS_MAX * FACT_BYTES_MAX)
+                .is_err()
+            {
                 return; // the disk is full: they lapse by themselves
             }
             let moment = self.moment();
@@ -290,19 +297,14 @@ impl Sequencer {
         if prepared.grows && self.shared.stats.disk_low.load(Ordering::Relaxed) {
             return Err(disk_full());
         }
-        let facts_max = prepared
-            .commands
-            .iter()
-            .map(Light::facts_max)
-            .sum::<usize>()
-            + 2;
+        let facts: usize = prepared.commands.iter().map(Light::facts_bytes_max).sum();
         let records = prepared.records.len();
         let answer_record = if prepared.key.is_some() {
             64 + 32 * prepared.commands.len()
         } else {
             0
         };
-        self.make_room(held, records + answer_record, facts_max)?;
+        self.make_room(held, records + answer_record + facts + FACT_BYTES_MAX)?;
         let places = self.keep(held, &prepared.records, &prepared.commands);
         let actions = actions(prepared, &places)?;
         let (mut facts, mut answers) = (
@@ -329,18 +331,18 @@ impl Sequencer {
         }
     }
 
-    fn make_room(&self, held: &mut Held<'_>, records: usize, facts: usize) -> Result<()> {
+    fn make_room(&self, held: &mut Held<'_>, bytes: usize) -> Result<()> {
         let Some(journal) = held.journal.as_mut() else {
             return Ok(());
         };
-        if records + facts * FACT_BYTES_MAX > journal.commit_bytes_max() {
+        if bytes > journal.commit_bytes_max() {
             return Err(Error::new(
                 ErrorKind::TooLarge,
-                format!("a commit of {records} bytes does not fit into a segment"),
+                format!("a commit of {bytes} bytes does not fit into a segment"),
             )
             .next("split it, or open the store with larger segments"));
         }
-        journal.make_room(records, facts, self.shared.clock.now().wall.0).map_err(|error| match error.kind() {
+        journal.make_room(bytes, self.shared.clock.now().wall.0).map_err(|error| match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => disk_full(),
             _ => Error::new(ErrorKind::Io, format!("the next segment can't be created: {error}"))
                 .next("see to the disk; nothing was lost, and the store goes on when a segment can be had")
@@ -467,7 +469,10 @@ impl Sequencer {
         moment: Moment,
         waited: bool,
     ) -> bool {
-        if self.make_room(held, 0, actions.len() * 4).is_err() {
+        if self
+            .make_room(held, actions.len() * 4 * FACT_BYTES_MAX)
+            .is_err()
+        {
             return false;
         }
         let (mut facts, mut answers) = (Vec::new(), Vec::new());
@@ -540,7 +545,7 @@ impl Sequencer {
             record,
         } in copied
         {
-            if self.make_room(held, record.len(), 1).is_err() {
+            if self.make_room(held, record.len() + FACT_BYTES_MAX).is_err() {
                 let _gone = reply.send(false);
                 return;
             }
@@ -630,13 +635,15 @@ impl Sequencer {
             .journal
             .as_ref()
             .map_or(limits::LEASE_JOBS_MAX as usize, |journal| {
-                journal.commit_bytes_max() / FACT_BYTES_MAX / 4
+                (journal.commit_bytes_max() / LEASE_FACT_BYTES).saturating_sub(LEASE_EXPIRED_MAX)
             });
         let max = ask
             .max
             .min(u32::try_from(fit).unwrap_or(u32::MAX))
             .clamp(1, limits::LEASE_JOBS_MAX);
-        if let Err(error) = self.make_room(held, 0, 2 * max as usize + 64) {
+        if let Err(error) =
+            self.make_room(held, (max as usize + LEASE_EXPIRED_MAX) * LEASE_FACT_BYTES)
+        {
             effect::tell(reply, Err(error));
             return None;
         }
@@ -683,7 +690,11 @@ impl Sequencer {
 
     /// What time makes true.
     fn tick(&mut self, held: &mut Held<'_>) {
-        if held.poisoned.is_some() || self.make_room(held, 0, TICK_FACTS_MAX).is_err() {
+        if held.poisoned.is_some()
+            || self
+                .make_room(held, TICK_FACTS_MAX * FACT_BYTES_MAX)
+                .is_err()
+        {
             return;
         }
         let moment = self.moment();
@@ -749,9 +760,17 @@ impl Sequencer {
             return;
         }
         if journal.pending_bytes() > INLINE_BYTES_MAX {
-            shared.hand_over(held);
-        } else {
-            drop(shared.write(held, due));
+            return shared.hand_over(held);
+        }
+        // One write goes to one segment: where the journal rolled there are two.
+        let mut held = shared.write(held, due);
+        while held
+            .journal
+            .as_ref()
+            .is_some_and(|journal| !journal.is_empty())
+            && held.poisoned.is_none()
+        {
+            held = shared.write(held, false);
         }
     }
 

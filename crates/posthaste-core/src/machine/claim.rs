@@ -19,7 +19,7 @@ use crate::machine::rows::NONE;
 use crate::machine::state::{Machine, priority};
 
 /// Most jobs past their deadline that one claim clears away.
-const EXPIRED_PER_CLAIM: usize = 1_000;
+const EXPIRED_PER_CLAIM: usize = 64;
 
 /// Who goes first: by virtual start, then by order. In strict queues by priority, ready time, and
 /// order.

@@ -9,12 +9,12 @@ use posthaste_core::{Token, WallMs};
 
 use super::Damage;
 use super::body::read_state;
-use super::bytes::{Put, Take, small};
+use super::bytes::{Put, Take};
 
 const VERSION: u8 = 1;
 
-/// Bytes that one fact takes at most, texts included.
-pub(crate) const FACT_BYTES_MAX: usize = 192;
+/// Bytes that one fact takes at most, without the name that some carry.
+pub(crate) const FACT_BYTES_MAX: usize = 64;
 
 fn tag(fact: &Fact<'_>) -> u8 {
     match fact {
@@ -32,6 +32,14 @@ fn tag(fact: &Fact<'_>) -> u8 {
         Fact::QueueSet { .. } => 12,
         Fact::Unclaimed { .. } => 13,
         Fact::Unreadable { .. } => 14,
+    }
+}
+
+/// Bytes of the name that a fact carries.
+fn name_bytes(fact: &Fact<'_>) -> usize {
+    match fact {
+        Fact::Leased { worker: name, .. } | Fact::QueueSet { queue: name, .. } => name.len(),
+        _ => 0,
     }
 }
 
@@ -120,7 +128,7 @@ pub(crate) fn write(into: &mut Vec<u8>, fact: &Fact<'_>) {
     }
     let len = u16::try_from(into.len() - start - 4).unwrap_or(u16::MAX);
     into[start + 2..start + 4].copy_from_slice(&len.to_le_bytes());
-    debug_assert!(small(into.len() - start) as usize <= FACT_BYTES_MAX);
+    debug_assert!(into.len() - start <= FACT_BYTES_MAX + name_bytes(fact));
 }
 
 pub(crate) fn write_digest(into: &mut Vec<u8>, digest: KeyDigest) {
