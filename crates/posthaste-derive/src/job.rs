@@ -75,14 +75,8 @@ impl Settings {
     fn read(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         let setting = setting(meta, &SETTINGS)?;
         let given = match setting {
-            "kind" => self
-                .kind
-                .replace(text(meta, KindName::new)?)
-                .is_some(),
-            "queue" => self
-                .queue
-                .replace(text(meta, QueueName::new)?)
-                .is_some(),
+            "kind" => self.kind.replace(text(meta, KindName::new)?).is_some(),
+            "queue" => self.queue.replace(text(meta, QueueName::new)?).is_some(),
             "priority" => {
                 let priority = number(meta, 1, 9, "; 9 is served first")?;
                 self.priority.replace(priority).is_some()

@@ -168,22 +168,31 @@ pub(crate) fn read_key(take: &mut Take<'_>) -> Result<SavedKey, Damage> {
 
 pub(crate) fn write_page(into: &mut Vec<u8>, number: u64, page: &SettlePage) {
     into.u64(number);
+    into.u64(page.base.0);
     into.u64(page.newest.0);
     into.u32(page.count);
-    page.digests.iter().for_each(|digest| into.u32(*digest));
+    for (digest, after_ms) in page.digests.iter().zip(&page.after_ms) {
+        into.u32(*digest);
+        into.u32(*after_ms);
+    }
 }
 
 pub(crate) fn read_page(take: &mut Take<'_>) -> Result<(u64, SettlePage), Damage> {
-    let (number, newest, count) = (take.u64()?, WallMs(take.u64()?), take.u32()?);
-    let digests = (0..SETTLE_PAGE)
-        .map(|_| take.u32())
-        .collect::<Result<_, _>>()?;
+    let number = take.u64()?;
+    let (base, newest, count) = (WallMs(take.u64()?), WallMs(take.u64()?), take.u32()?);
+    let (mut digests, mut after_ms) = (vec![0; SETTLE_PAGE], vec![0; SETTLE_PAGE]);
+    for (digest, after_ms) in digests.iter_mut().zip(&mut after_ms) {
+        (*digest, *after_ms) = (take.u32()?, take.u32()?);
+    }
+    let (digests, after_ms) = (digests.into(), after_ms.into());
     Ok((
         number,
         SettlePage {
+            base,
             newest,
             count,
             digests,
+            after_ms,
         },
     ))
 }
