@@ -34,17 +34,17 @@ fn until_closed(stream: &mut std::net::TcpStream) -> String {
 fn a_head_that_is_too_large_is_refused() {
     let server = Server::start();
     let long = format!(
-        "GET /livez HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n",
         "y".repeat(17 * 1024)
     );
     assert_eq!(raw(&server, long.as_bytes()).status, 431);
     let endless = format!(
-        "GET /livez HTTP/1.1\r\nhost: a\r\nx: {}",
+        "GET /livez HTTP/1.1\r\nhost: localhost\r\nx: {}",
         "y".repeat(1 << 20)
     );
     assert_eq!(raw(&server, endless.as_bytes()).status, 431);
     let many = format!(
-        "GET /livez HTTP/1.1\r\nhost: a\r\n{}\r\n",
+        "GET /livez HTTP/1.1\r\nhost: localhost\r\n{}\r\n",
         "x: y\r\n".repeat(200)
     );
     assert_eq!(raw(&server, many.as_bytes()).status, 431);
@@ -66,7 +66,7 @@ fn silence_ends_the_connection_before_and_after_a_request() {
     assert_eq!(until_closed(&mut server.connect()), "");
     let mut stream = server.connect();
     stream
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .expect("sent");
     let said = until_closed(&mut stream);
     assert!(
@@ -82,7 +82,7 @@ fn a_wait_outlives_the_time_for_silence() {
     let mut stream = waiting.try_clone().expect("a clone");
     let body = r#"{"queues":["q"],"wait":"30s"}"#;
     let head = format!(
-        "POST /v1/leases HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(head.as_bytes()).expect("sent");
@@ -101,19 +101,19 @@ fn a_wait_outlives_the_time_for_silence() {
 #[test]
 fn two_lengths_do_not_make_two_requests() {
     let server = Server::start();
-    let both = "POST /v1/jobs HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\
-                transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nhost: a\r\n\r\n";
+    let both = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\
+                transfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut stream = server.connect();
     stream.write_all(both.as_bytes()).expect("sent");
     let said = until_closed(&mut stream);
     assert!(said.starts_with("HTTP/1.1 400"), "{said}");
     assert_eq!(said.matches("HTTP/1.1").count(), 1, "{said}");
-    let differing =
-        "POST /v1/jobs HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nnull";
+    let differing = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nnull";
     assert_eq!(raw(&server, differing.as_bytes()).status, 400);
-    let folded = "GET /livez HTTP/1.1\r\nhost: a\r\nx: y\r\n z\r\n\r\n";
+    let folded = "GET /livez HTTP/1.1\r\nhost: localhost\r\nx: y\r\n z\r\n\r\n";
     assert_eq!(raw(&server, folded.as_bytes()).status, 400);
-    let not_chunked = "POST /v1/jobs HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n";
+    let not_chunked =
+        "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\n";
     assert_eq!(raw(&server, not_chunked.as_bytes()).status, 400);
 }
 
@@ -142,7 +142,7 @@ fn a_connection_too_many_is_told_to_come_back() {
     });
     let mut first = server.connect();
     first
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .expect("sent");
     let mut begun = [0; 12];
     first.read_exact(&mut begun).expect("served");
@@ -156,7 +156,7 @@ fn a_worker_that_hangs_up_while_it_waits_gets_nothing() {
     let server = Server::start();
     let body = r#"{"queues":["q"],"wait":"60s"}"#;
     let head = format!(
-        "POST /v1/leases HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut streams: Vec<_> = (0..20).map(|_| server.connect()).collect();

@@ -11,14 +11,14 @@ use crate::client::{Answer, Server};
 fn waits_end_idle_connections_close_and_new_ones_are_refused() {
     let mut server = Server::start();
     let mut idle = server.connect();
-    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\n\r\n")
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .expect("sent");
     let mut begun = [0; 12];
     idle.read_exact(&mut begun).expect("served");
     let mut waiting = server.connect();
     let body = r#"{"queues":["q"],"wait":"60s"}"#;
     let head = format!(
-        "POST /v1/leases HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     waiting.write_all(head.as_bytes()).expect("sent");
@@ -43,7 +43,7 @@ fn what_does_not_end_within_the_grace_is_cut() {
         ..Limits::default()
     });
     let mut slow = server.connect();
-    let head = "POST /v1/jobs HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{";
+    let head = "POST /v1/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
     slow.write_all(head.as_bytes()).expect("sent");
     // Answered only after the slow request was taken on: the server accepts in order.
     assert_eq!(server.send("GET", "/livez", "").status, 200);
