@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use crate::limits::KEY_WINDOW_MS;
 use crate::machine::fact::{KeyDigest, Place};
-use crate::machine::hash::{Index, mix};
+use crate::machine::hash::mix;
+use crate::machine::labels::{LABELS, Labels};
 use crate::time::WallMs;
 
 const CHUNK: u64 = 1024;
@@ -30,7 +31,7 @@ pub(super) struct Keys {
     next: u64,
     /// From which entry on which instant counts.
     runs: VecDeque<(u64, WallMs)>,
-    index: Index,
+    index: Labels,
 }
 
 /// With more runs than this, new ones last a second: a megabyte of them, and then hardly more.
@@ -42,12 +43,29 @@ fn hash_of(key: &[u8; 12]) -> u64 {
     mix(bytes)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "entries are told apart by the low bits: fewer than 2^32 are live"
-)]
-fn low(number: u64) -> u32 {
-    number as u32
+/// An entry's number as a label: fewer are live than there are labels.
+fn label(number: u64) -> u32 {
+    u32::try_from(number % u64::from(LABELS)).unwrap_or(0)
+}
+
+/// The live entry with this label, where the oldest is `first`.
+fn number_of(label_of: u32, first: u64) -> u64 {
+    let labels = u64::from(LABELS);
+    first + (u64::from(label_of) + labels - first % labels) % labels
+}
+
+/// The key of an entry.
+fn key_at(chunks: &VecDeque<Vec<Entry>>, first: u64, label_of: u32) -> &[u8; 12] {
+    let (chunk, within) = spot(number_of(label_of, first), first);
+    &chunks[chunk][within].digest.key
+}
+
+/// In which chunk an entry is, and where in it.
+fn spot(number: u64, first: u64) -> (usize, usize) {
+    let base = first - first % CHUNK;
+    let chunk = usize::try_from((number - base) / CHUNK).expect("keys fit in memory");
+    let within = usize::try_from(number % CHUNK).expect("a chunk is small");
+    (chunk, within)
 }
 
 impl Keys {
@@ -57,7 +75,7 @@ impl Keys {
             first: 0,
             next: 0,
             runs: VecDeque::new(),
-            index: Index::new(SHARDS),
+            index: Labels::new(SHARDS),
         }
     }
 
@@ -66,26 +84,15 @@ impl Keys {
     }
 
     fn entry(&self, number: u64) -> &Entry {
-        let (chunk, within) = self.spot(number);
+        let (chunk, within) = spot(number, self.first);
         &self.chunks[chunk][within]
     }
 
-    fn spot(&self, number: u64) -> (usize, usize) {
-        let base = self.first - self.first % CHUNK;
-        let chunk = usize::try_from((number - base) / CHUNK).expect("keys fit in memory");
-        let within = usize::try_from(number % CHUNK).expect("a chunk is small");
-        (chunk, within)
-    }
-
-    fn full(&self, low_bits: u32) -> u64 {
-        self.first + u64::from(low_bits.wrapping_sub(low(self.first)))
-    }
-
     fn find(&self, key: &[u8; 12]) -> Option<u64> {
-        let found = self.index.find(hash_of(key), |number| {
-            self.entry(self.full(number)).digest.key == *key
+        let found = self.index.find(hash_of(key), |label_of| {
+            key_at(&self.chunks, self.first, label_of) == key
         });
-        found.map(|number| self.full(number))
+        found.map(|label_of| number_of(label_of, self.first))
     }
 
     fn taken_at(&self, number: u64) -> WallMs {
@@ -121,40 +128,47 @@ impl Keys {
         if let Some(chunk) = self.chunks.back_mut() {
             chunk.push(Entry { digest, answer });
         }
-        let number = low(self.next);
+        let number = self.next;
         self.next += 1;
-        self.point(&digest.key, number)
+        self.point(&digest.key, label(number))
     }
 
-    /// Makes the index lead to `number`; returns where it led before.
-    fn point(&mut self, key: &[u8; 12], number: u32) -> Option<u32> {
+    /// Makes the index lead to `label_of`; returns where it led before.
+    fn point(&mut self, key: &[u8; 12], label_of: u32) -> Option<u32> {
         let Self {
             chunks,
             first,
             index,
             ..
         } = self;
-        let key_of = |number: u32| {
-            let base = *first - *first % CHUNK;
-            let full = *first + u64::from(number.wrapping_sub(low(*first)));
-            let chunk = usize::try_from((full - base) / CHUNK).expect("keys fit in memory");
-            let within = usize::try_from(full % CHUNK).expect("a chunk is small");
-            &chunks[chunk][within].digest.key
-        };
         index.put(
             hash_of(key),
-            number,
-            |there| key_of(there) == key,
-            |there| hash_of(key_of(there)),
+            label_of,
+            |there| key_at(chunks, *first, there) == key,
+            |there| hash_of(key_at(chunks, *first, there)),
         )
+    }
+
+    /// Makes the index not lead to that entry, if it does.
+    fn unpoint(&mut self, number: u64) {
+        let key = self.entry(number).digest.key;
+        let Self {
+            chunks,
+            first,
+            index,
+            ..
+        } = self;
+        index.remove(hash_of(&key), label(number), |there| {
+            hash_of(key_at(chunks, *first, there))
+        });
     }
 
     /// Undoes the newest take.
     pub(super) fn untake(&mut self, before: Option<u32>) {
         let key = self.entry(self.next - 1).digest.key;
         match before {
-            Some(number) => drop(self.point(&key, number)),
-            None => self.index.remove(hash_of(&key), low(self.next - 1)),
+            Some(label_of) => drop(self.point(&key, label_of)),
+            None => self.unpoint(self.next - 1),
         }
         self.next -= 1;
         if let Some(chunk) = self.chunks.back_mut() {
@@ -171,7 +185,7 @@ impl Keys {
         let Some(number) = self.find(key) else {
             return false;
         };
-        let (chunk, within) = self.spot(number);
+        let (chunk, within) = spot(number, self.first);
         let answer = &mut self.chunks[chunk][within].answer;
         let moved = *answer == from;
         if moved {
@@ -203,8 +217,8 @@ impl Keys {
         if self.first == self.next {
             return None;
         }
-        let Entry { digest, answer } = *self.entry(self.first);
-        self.index.remove(hash_of(&digest.key), low(self.first));
+        let answer = self.entry(self.first).answer;
+        self.unpoint(self.first);
         self.first += 1;
         if self.first.is_multiple_of(CHUNK) || self.first == self.next {
             self.chunks.pop_front();

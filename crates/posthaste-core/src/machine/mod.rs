@@ -14,6 +14,7 @@ mod evolve;
 pub mod fact;
 mod hash;
 mod keys;
+mod labels;
 mod life;
 mod links;
 mod load;
