@@ -92,7 +92,7 @@ impl Enqueued {
     /// `Conflict` where the job is dead or cancelled, saying why; `NotFound` where it is forgotten
     /// by then; `Invalid` where the result is not a `T`, or was not kept.
     pub async fn result<T: DeserializeOwned>(&self) -> Result<T> {
-        result_of(&self.wait().await?)
+        self.hub.result(self.id).await
     }
 }
 
@@ -205,6 +205,14 @@ impl Posthaste {
             .into_iter()
             .map(|reply| Enqueued::of(self, reply))
             .collect()
+    }
+
+    /// Waits until a job is completed, and gives its result. See [`Enqueued::result`].
+    ///
+    /// # Errors
+    /// As [`Enqueued::result`].
+    pub async fn result<T: DeserializeOwned>(&self, id: JobId) -> Result<T> {
+        result_of(&self.wait(id).await?)
     }
 
     /// Waits until a job has come to an end, and tells how.

@@ -2,6 +2,7 @@
 
 mod derive;
 mod enqueue;
+mod examples;
 mod open;
 mod work;
 
