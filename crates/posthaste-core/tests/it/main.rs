@@ -1,5 +1,6 @@
 //! The machine and the checks, through their public face.
 
+mod checks;
 mod keys;
 mod lives;
 mod random;
