@@ -73,8 +73,10 @@ impl Screen {
         print::line(&format!(
             "a shop with {} sign-ups and orders a second for {} s, on {url}\n\
              its third parties are slow and fail; look into it from another terminal:\n  \
-             posthaste queues list --store http://{address}\n",
-            args.rate, args.seconds
+             {} queues list --store http://{address}\n",
+            args.rate,
+            args.seconds,
+            called()
         ));
     }
 
@@ -219,14 +221,22 @@ impl Screen {
 
 fn next_steps(url: &str, kept: bool) -> String {
     let url = if kept { url } else { "file:./demo-data" };
+    let posthaste = called();
     format!(
         "\nwhat to try next\n  \
-         posthaste demo --store {url} --seconds 60 & sleep 10; kill -9 $!; posthaste demo --store {url}\n      \
+         {posthaste} demo --store {url} --seconds 60 & sleep 10; kill -9 $!; {posthaste} demo --store {url}\n      \
          it says what it found, and that nothing acknowledged is missing\n  \
-         posthaste dead list --store {url}\n      what was given up on, and why; dead redrive --all brings it back\n  \
-         posthaste serve & posthaste enqueue --kind hello --text 'hi' && posthaste work --queue default --exec 'cat'\n      \
+         {posthaste} dead list --store {url}\n      what was given up on, and why; dead redrive --all brings it back\n  \
+         {posthaste} serve & {posthaste} enqueue --kind hello --text 'hi' && {posthaste} work --queue default --exec 'cat'\n      \
          a job of your own, run by a command"
     )
+}
+
+/// What this program was called as, so that what is printed can be typed.
+fn called() -> String {
+    std::env::args()
+        .next()
+        .unwrap_or_else(|| String::from("posthaste"))
 }
 
 /// The sum of all jobs, as an equation.
