@@ -340,6 +340,7 @@ pub(super) async fn change(
             Ok(Some(Reply::Changed { state })) => state.as_str(),
             Ok(_) => "deleted",
             Err(error) => {
+                let error = about(*id, &error);
                 if refused.is_some() {
                     print::error(&error, json);
                 } else {
@@ -355,4 +356,13 @@ pub(super) async fn change(
         }
     }
     refused.map_or(Ok(()), Err)
+}
+
+/// A refusal, naming the job.
+fn about(id: JobId, error: &Error) -> Error {
+    let named = Error::new(error.kind(), format!("{id}: {}", error.message()));
+    match error.next_step() {
+        Some(next) => named.next(next),
+        None => named.next(format!("look at it: posthaste jobs show {id}")),
+    }
 }

@@ -30,7 +30,9 @@ enum Place<'a> {
 /// `Invalid` for a URL of no known kind; what the store answers when it is opened.
 pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
     let location = match place(url)? {
-        Place::Server => return Err(unknown(url, "http")),
+        Place::Server => {
+            return Ok(Arc::clone(posthaste::Posthaste::open(url).await?.store()));
+        }
         Place::Memory => Location::Memory,
         Place::Directory(dir) => Location::Directory(PathBuf::from(dir)),
     };

@@ -5,6 +5,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use posthaste::wire;
 use posthaste_core::port::Leased;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt;
@@ -153,8 +154,8 @@ fn environment(sh: &mut Command, job: &Leased) {
         .env("POSTHASTE_JOB_TIMEOUT_MS", job.timeout_ms.to_string())
         .env("POSTHASTE_JOB_TAGS", tags.join(","))
         .env(
-            "POSTHASTE_JOB_ENQUEUED_AT_MS",
-            job.enqueued_at.0.to_string(),
+            "POSTHASTE_JOB_ENQUEUED_AT",
+            wire::Instant(job.enqueued_at).to_string(),
         )
         .env("POSTHASTE_IDEMPOTENCY_KEY", job.id.to_string())
         .env(
@@ -165,7 +166,10 @@ fn environment(sh: &mut Command, job: &Leased) {
                 .unwrap_or("application/json"),
         );
     if let Some(deadline) = job.deadline {
-        sh.env("POSTHASTE_JOB_DEADLINE_MS", deadline.0.to_string());
+        sh.env(
+            "POSTHASTE_JOB_DEADLINE",
+            wire::Instant(deadline).to_string(),
+        );
     }
     for (name, value) in &job.metadata {
         match &**name {

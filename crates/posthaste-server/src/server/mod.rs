@@ -60,8 +60,8 @@ impl Default for Limits {
 /// Takes the port.
 ///
 /// # Errors
-/// `Unsupported` for an address that isn't of the loopback; `Io` where the port is taken or the
-/// operating system refuses.
+/// `Unsupported` for an address that isn't of the loopback; `Locked` where the port is taken; `Io`
+/// where the operating system refuses.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
     if !is_loopback(address.ip()) {
         return Err(Error::new(
@@ -74,7 +74,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
         .await
         .map_err(|error| match error.kind() {
             std::io::ErrorKind::AddrInUse => {
-                Error::new(ErrorKind::Io, format!("port taken: {address} is in use"))
+                Error::new(ErrorKind::Locked, format!("port taken: {address} is in use"))
                     .next("stop what listens there, or choose another with --listen 127.0.0.1:PORT (0 finds a free one)")
             }
             _ => Error::new(ErrorKind::Io, format!("cannot listen on {address}: {error}"))

@@ -2,7 +2,12 @@
 
 mod abuse;
 mod bad_input;
+mod binary;
 mod client;
+mod command_line;
 mod drain;
+mod exec;
 mod life;
+mod shop;
+mod walkthrough;
 mod watched;
