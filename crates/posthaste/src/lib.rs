@@ -55,6 +55,11 @@
 
 extern crate self as posthaste;
 
+/// What the front page shows must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod commit;
 mod context;
 mod digest;
