@@ -1,4 +1,7 @@
 //! What the embedded store promises, attacked through its public face.
 
+mod bench;
+mod crash;
+mod ledger;
 mod life;
 mod space;

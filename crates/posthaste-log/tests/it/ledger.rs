@@ -1,0 +1,273 @@
+//! What was asked of a store and what it answered, so that a store which is opened again can be
+//! held against it: what was acknowledged is there, what was never asked is not, and what is not
+//! known is there whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use posthaste_core::command::CommitKey;
+use posthaste_core::{
+    Command, Commit, JobId, JobState, NewJob, Outcome, Payload, Store, Token,
+};
+use posthaste_core::view::{JobFilter, JobView};
+use posthaste_log::Log;
+use posthaste_testkit::block_on;
+
+/// One commit, all of it or nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Op {
+    /// Jobs that it adds.
+    pub(crate) adds: Vec<u32>,
+    /// Jobs that it completes, and under which token.
+    pub(crate) completes: Vec<(u32, Token)>,
+    /// Jobs that it deletes.
+    pub(crate) deletes: Vec<u32>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Acknowledged,
+    Refused,
+    Unknown,
+}
+
+/// Every commit that was asked for, in order, and what is known of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) ops: Vec<(Op, Fate)>,
+    next_job: u32,
+}
+
+pub(crate) fn id(number: u32) -> JobId {
+    let [a, b, c, d] = number.to_be_bytes();
+    JobId::new(1_700_000_000_000, [0, 0, 0, 0, 0, 0, a, b, c, d])
+}
+
+pub(crate) fn number(id: JobId) -> u32 {
+    let [.., a, b, c, d] = id.to_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Some bytes that only this job has; every eighth job is large.
+pub(crate) fn payload(number: u32) -> Payload {
+    let len = if number % 8 == 7 {
+        3_000 + number % 3_000
+    } else {
+        8 + number % 400
+    };
+    let bytes: Vec<u8> = (0..len)
+        .map(|at| number.wrapping_mul(0x9e37_79b9).wrapping_add(at * 7).to_le_bytes()[at as usize % 3])
+        .collect();
+    Payload::bytes("application/octet-stream", bytes)
+}
+
+pub(crate) fn result(number: u32) -> Payload {
+    Payload::bytes("text/plain", format!("the result of {number}"))
+}
+
+impl Op {
+    fn commit(&self, key: usize) -> Commit {
+        let adds = self.adds.iter().map(|number| {
+            let (queue, kind) = ("mail".parse(), "welcome".parse());
+            let queue = queue.expect("a queue");
+            let job = NewJob::new(id(*number), queue, kind.expect("a kind"), payload(*number));
+            Command::Enqueue(Box::new(job))
+        });
+        let completes = self.completes.iter().map(|(number, token)| Command::Settle {
+            id: id(*number),
+            token: *token,
+            outcome: Outcome::Completed {
+                result: Some(result(*number)),
+            },
+        });
+        let deletes = self.deletes.iter().map(|number| Command::Delete(id(*number)));
+        let mut commit = Commit::of(completes.chain(adds).chain(deletes).collect());
+        // Only some have a key: they are repeated later, and must have one effect.
+        commit.key = (key % 3 == 0).then(|| CommitKey {
+            key: Arc::from(format!("op {key}")),
+            digest: [7; 16],
+        });
+        commit
+    }
+}
+
+impl Ledger {
+    /// Numbers for `count` new jobs.
+    pub(crate) fn new_jobs(&mut self, count: u64) -> Vec<u32> {
+        (0..count)
+            .map(|_| {
+                self.next_job += 1;
+                self.next_job
+            })
+            .collect()
+    }
+
+    /// Notes that `op` is asked for, from now on unknown. Answers its number, and the commit.
+    pub(crate) fn ask(&mut self, op: Op) -> (usize, Commit) {
+        let number = self.ops.len();
+        let commit = op.commit(number);
+        self.ops.push((op, Fate::Unknown));
+        (number, commit)
+    }
+
+    pub(crate) fn answered(&mut self, number: usize, fate: Fate) {
+        self.ops[number].1 = fate;
+    }
+
+    /// The same ledger, with what was asked up to `later` as well: its outcome is unknown.
+    pub(crate) fn asked_until(mut self, later: &Self) -> Self {
+        let meanwhile = &later.ops[self.ops.len()..];
+        let unknown = meanwhile.iter().map(|(op, _)| (op.clone(), Fate::Unknown));
+        self.ops.extend(unknown);
+        self.next_job = later.next_job;
+        self
+    }
+
+    /// Holds an opened store against the ledger, and settles what was unknown by what is there.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(crate) fn check(&mut self, store: &Log) -> Result<(), String> {
+        let found = everything(store)?;
+        let expected = self.resolve(&found)?;
+        for (number, state) in &expected {
+            let Some(job) = found.get(number) else {
+                return Err(format!("job {number} is lost: it should be {state:?}"));
+            };
+            check_job(*number, *state, job)?;
+        }
+        if let Some(number) = found.keys().find(|number| !expected.contains_key(number)) {
+            return Err(format!("job {number} is there and should not be"));
+        }
+        self.check_keys(store)?;
+        balance(store, found.len() as u64)
+    }
+
+    /// Decides every unknown commit by its first effect, and answers what must be there then:
+    /// `true` for a job that was completed.
+    fn resolve(&mut self, found: &BTreeMap<u32, JobView>) -> Result<BTreeMap<u32, bool>, String> {
+        let mut expected = BTreeMap::new();
+        for (op, fate) in &mut self.ops {
+            if *fate == Fate::Unknown {
+                let added = op.adds.iter().any(|number| found.contains_key(number));
+                let completed = op.completes.iter().any(|(number, _)| {
+                    found
+                        .get(number)
+                        .is_some_and(|job| job.state == JobState::Completed)
+                });
+                let deleted = op.deletes.iter().any(|number| !found.contains_key(number));
+                let happened = added || completed || deleted;
+                *fate = if happened {
+                    Fate::Acknowledged
+                } else {
+                    Fate::Refused
+                };
+            }
+            if *fate != Fate::Acknowledged {
+                continue;
+            }
+            for number in &op.adds {
+                expected.insert(*number, false);
+            }
+            for (number, _) in &op.completes {
+                if let Some(state) = expected.get_mut(number) {
+                    *state = true;
+                }
+            }
+            for number in &op.deletes {
+                if expected.remove(number).is_none() {
+                    return Err(format!("job {number} was deleted and never there"));
+                }
+            }
+        }
+        Ok(expected)
+    }
+
+    /// Repeats a few commits that had a key: each must answer as it did, and change nothing.
+    fn check_keys(&self, store: &Log) -> Result<(), String> {
+        let keyed = self.ops.iter().enumerate().rev();
+        let keyed = keyed.filter(|(number, (op, fate))| {
+            number % 3 == 0 && *fate == Fate::Acknowledged && op.completes.is_empty()
+        });
+        for (number, (op, _)) in keyed.take(3) {
+            let answer = block_on(store.commit(vec![op.commit(number)]))
+                .map_err(|error| format!("a repeated commit has no answer: {error}"))?;
+            match &answer[..] {
+                [Ok(done)] if done.repeated => {}
+                other => return Err(format!("commit {number} was applied again: {other:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Jobs that are there and not completed, by what is known now.
+    pub(crate) fn unfinished(&self) -> BTreeSet<u32> {
+        let mut left = BTreeSet::new();
+        for (op, fate) in &self.ops {
+            if *fate == Fate::Acknowledged {
+                left.extend(op.adds.iter().copied());
+                for (number, _) in &op.completes {
+                    left.remove(number);
+                }
+                for number in &op.deletes {
+                    left.remove(number);
+                }
+            }
+        }
+        left
+    }
+}
+
+fn check_job(number: u32, completed: bool, job: &JobView) -> Result<(), String> {
+    if job.payload != payload(number) {
+        return Err(format!("job {number} has another payload"));
+    }
+    if completed != (job.state == JobState::Completed) {
+        return Err(format!("job {number} is {}, completed: {completed}", job.state));
+    }
+    if completed && job.result != Some(result(number)) {
+        return Err(format!("job {number} has another result: {:?}", job.result));
+    }
+    if !completed && job.state.is_final() {
+        return Err(format!("job {number} is {} ({:?})", job.state, job.reason));
+    }
+    Ok(())
+}
+
+/// Every job of a store, by number.
+pub(crate) fn everything(store: &Log) -> Result<BTreeMap<u32, JobView>, String> {
+    let mut found = BTreeMap::new();
+    let mut cursor = None;
+    loop {
+        let page = block_on(store.jobs(JobFilter::default(), cursor, 1_000))
+            .map_err(|error| format!("no page of jobs: {error}"))?;
+        for job in page.jobs {
+            let number = number(job.id);
+            if found.insert(number, job).is_some() {
+                return Err(format!("job {number} is there twice"));
+            }
+        }
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+fn balance(store: &Log, held: u64) -> Result<(), String> {
+    let queues = block_on(store.queues()).map_err(|error| format!("no queues: {error}"))?;
+    let mut all = 0;
+    for queue in &queues {
+        let here: u64 = queue.held.iter().sum();
+        all += here;
+        if queue.totals.enqueued != here + queue.totals.deleted {
+            return Err(format!("the totals do not balance: {queue:?}"));
+        }
+    }
+    if all == held {
+        Ok(())
+    } else {
+        Err(format!("the queues count {all} jobs, and {held} are there"))
+    }
+}
