@@ -1,5 +1,6 @@
 //! Opens a directory: reads the newest snapshot and what came after it, and cuts a torn tail.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use posthaste_core::{Error, ErrorKind, MonoMs, Result};
 
 use crate::disk::Disk;
 use crate::files::{self, Files, corrupt, io_error};
-use crate::format::segment::Footer;
+use crate::format::segment::{Footer, Header};
 use crate::format::{BLOCK, Damage, group};
 use crate::journal::Position;
 use crate::live::Live;
@@ -109,8 +110,24 @@ fn make_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
         disk.create_dir_all(&path)
             .map_err(|error| io_error("create", &path, &error))?;
     }
-    disk.sync_dir(dir)
-        .map_err(|error| io_error("sync", dir, &error))
+    // The directory itself is an entry of another: as long as the store is not known to be there,
+    // so may that entry not be.
+    let known = disk
+        .list(dir)
+        .map_err(|error| io_error("list", dir, &error))?
+        .contains(&dir.join("superblock"));
+    let above = dir.ancestors().skip(1).map(|parent| match parent {
+        nameless if nameless.as_os_str().is_empty() => Path::new("."),
+        parent => parent,
+    });
+    for path in std::iter::once(dir).chain(above.take_while(|_| !known)) {
+        match disk.sync_dir(path) {
+            // Who may not even look at a directory did not create an entry in it either.
+            Err(error) if path != dir && error.kind() == io::ErrorKind::PermissionDenied => {}
+            outcome => outcome.map_err(|error| io_error("sync", path, &error))?,
+        }
+    }
+    Ok(())
 }
 
 /// Opens every segment there is, the lowest number first, and removes what was never published.
@@ -233,6 +250,11 @@ impl<'a> Replay<'a> {
                 break;
             }
         }
+        check_ready(
+            existing,
+            tail.as_ref()
+                .map_or(self.snapshot, |tail| tail.segment.number),
+        )?;
         if self.files.superblock().durable >= self.next_seq {
             let path = tail.as_ref().map_or_else(
                 || files::segments_dir(&self.files.dir),
@@ -261,10 +283,7 @@ impl<'a> Replay<'a> {
             .read_at(bytes, 0)
             .map_err(|error| io_error("read", &segment.path, &error))?;
         let (header, footer) = Scan::frame(bytes);
-        let header = header.map_err(|damage| corrupt(&segment.path, 0, &damage))?;
-        if header.number != segment.number {
-            return Err(corrupt(&segment.path, 0, &Damage::Bad("number")));
-        }
+        check_header(segment, header)?;
         let footer = footer.ok().filter(|footer| footer.number == segment.number);
         let first_seq = self.next_seq;
         let mut scan = Scan::new(bytes, segment.number, Some(self.next_seq), Some(self.link));
@@ -384,6 +403,30 @@ impl<'a> Replay<'a> {
         ));
         Ok(())
     }
+}
+
+/// A segment is what its header says. The header was synced before the file had its name, so that
+/// no power cut explains another.
+fn check_header(segment: &Segment, header: Result<Header, Damage>) -> Result<()> {
+    let wrong = match header {
+        Err(damage) => damage,
+        Ok(header) if header.number != segment.number => Damage::Bad("number"),
+        Ok(header) if header.bytes != segment.bytes => Damage::Bad("length"),
+        Ok(_) => return Ok(()),
+    };
+    Err(corrupt(&segment.path, 0, &wrong))
+}
+
+/// The segments behind the last one with groups stand ready: what is written to them next must be
+/// found again.
+fn check_ready(existing: &[Arc<Segment>], last: u64) -> Result<()> {
+    for segment in existing.iter().filter(|segment| segment.number > last) {
+        let mut block = vec![0; BLOCK.min(segment.bytes as usize)];
+        let read = segment.file.read_at(&mut block, 0);
+        read.map_err(|error| io_error("read", &segment.path, &error))?;
+        check_header(segment, Header::read(&block))?;
+    }
+    Ok(())
 }
 
 fn is_whole(footer: &Footer, end: &End, next_seq: u64) -> bool {

@@ -185,8 +185,8 @@ impl Life {
         let mut left = self.ledger().unfinished();
         self.leased.clear();
         let mut idle = 0;
-        while idle < 8 {
-            let jobs = block_on(self.store.lease(ask(1_000))).expect("it leases");
+        while idle < 8 && !left.is_empty() {
+            let jobs = block_on(self.store.lease(ask(40))).expect("it leases");
             if jobs.is_empty() {
                 idle += 1;
                 self.clock.advance(40_000);
@@ -203,9 +203,6 @@ impl Life {
                 op.completes.push((number, job.token));
             }
             self.commit(vec![op]);
-            if left.is_empty() {
-                break;
-            }
         }
         assert!(left.is_empty(), "never delivered: {left:?}");
     }

@@ -75,7 +75,11 @@ fn images_of(seed: u64, clock: &ManualClock, skip_syncs: bool) -> Vec<Image> {
 /// Opens what a power cut left, holds it against the ledger, works on, cuts the power again, and
 /// holds that against the ledger too.
 fn survives(image: Image, clock: &ManualClock) -> Result<(), String> {
-    let Image { disk, mut ledger, seed } = image;
+    let Image {
+        disk,
+        mut ledger,
+        seed,
+    } = image;
     let store = open(&disk, clock).map_err(|error| format!("it does not open: {error}"))?;
     ledger.check(&store)?;
     let ledger = Arc::new(Mutex::new(ledger));
@@ -85,7 +89,9 @@ fn survives(image: Image, clock: &ManualClock) -> Result<(), String> {
     drop(life);
     let store = open(&again, clock).map_err(|error| format!("it opens once only: {error}"))?;
     let mut known = ledger.lock().expect("nobody panicked").clone();
-    known.check(&store).map_err(|wrong| format!("the second time: {wrong}"))?;
+    known
+        .check(&store)
+        .map_err(|wrong| format!("the second time: {wrong}"))?;
     let mut life = Life::new(store, clock, Arc::new(Mutex::new(known)), seed);
     life.drain();
     block_on(life.store.close()).map_err(|error| format!("it does not close: {error}"))

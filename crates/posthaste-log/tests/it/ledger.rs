@@ -6,10 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use posthaste_core::command::CommitKey;
-use posthaste_core::{
-    Command, Commit, JobId, JobState, NewJob, Outcome, Payload, Store, Token,
-};
 use posthaste_core::view::{JobFilter, JobView};
+use posthaste_core::{Command, Commit, JobId, JobState, NewJob, Outcome, Payload, Store, Token};
 use posthaste_log::Log;
 use posthaste_testkit::block_on;
 
@@ -57,7 +55,12 @@ pub(crate) fn payload(number: u32) -> Payload {
         8 + number % 400
     };
     let bytes: Vec<u8> = (0..len)
-        .map(|at| number.wrapping_mul(0x9e37_79b9).wrapping_add(at * 7).to_le_bytes()[at as usize % 3])
+        .map(|at| {
+            number
+                .wrapping_mul(0x9e37_79b9)
+                .wrapping_add(at * 7)
+                .to_le_bytes()[at as usize % 3]
+        })
         .collect();
     Payload::bytes("application/octet-stream", bytes)
 }
@@ -74,14 +77,20 @@ impl Op {
             let job = NewJob::new(id(*number), queue, kind.expect("a kind"), payload(*number));
             Command::Enqueue(Box::new(job))
         });
-        let completes = self.completes.iter().map(|(number, token)| Command::Settle {
-            id: id(*number),
-            token: *token,
-            outcome: Outcome::Completed {
-                result: Some(result(*number)),
-            },
-        });
-        let deletes = self.deletes.iter().map(|number| Command::Delete(id(*number)));
+        let completes = self
+            .completes
+            .iter()
+            .map(|(number, token)| Command::Settle {
+                id: id(*number),
+                token: *token,
+                outcome: Outcome::Completed {
+                    result: Some(result(*number)),
+                },
+            });
+        let deletes = self
+            .deletes
+            .iter()
+            .map(|number| Command::Delete(id(*number)));
         let mut commit = Commit::of(completes.chain(adds).chain(deletes).collect());
         // Only some have a key: they are repeated later, and must have one effect.
         commit.key = (key % 3 == 0).then(|| CommitKey {
@@ -224,7 +233,10 @@ fn check_job(number: u32, completed: bool, job: &JobView) -> Result<(), String> 
         return Err(format!("job {number} has another payload"));
     }
     if completed != (job.state == JobState::Completed) {
-        return Err(format!("job {number} is {}, completed: {completed}", job.state));
+        return Err(format!(
+            "job {number} is {}, completed: {completed}",
+            job.state
+        ));
     }
     if completed && job.result != Some(result(number)) {
         return Err(format!("job {number} has another result: {:?}", job.result));

@@ -400,10 +400,7 @@ impl DiskFile for Handle {
             None => bytes,
         };
         let end = self.fits(&mut state, offset + part.len() as u64)?;
-        state
-            .tree
-            .file(self.number)
-            .write(part, end - part.len());
+        state.tree.file(self.number).write(part, end - part.len());
         fault.map_or(Ok(()), |fault| Err(fault.error.into()))
     }
 
