@@ -104,8 +104,11 @@ impl Life {
         };
         let kind = self.chance.below(10);
         if kind >= 4 {
-            let some = 1 + self.chance.below(10);
-            for leased in self.leased.drain(..(some as usize).min(self.leased.len())) {
+            let some = self.chance.below(10) + 1;
+            for leased in self
+                .leased
+                .drain(..usize::try_from(some).unwrap_or(0).min(self.leased.len()))
+            {
                 op.completes.push((number(leased.id), leased.token));
             }
         }
