@@ -64,22 +64,10 @@ impl Index {
             .copied()
     }
 
-    /// Puts `number` in; where `eq` finds another, replaces and returns it.
-    pub(super) fn put(
-        &mut self,
-        hash: u64,
-        number: u32,
-        mut eq: impl FnMut(u32) -> bool,
-        hash_of: impl Fn(u32) -> u64,
-    ) -> Option<u32> {
+    /// Puts in a number that isn't in.
+    pub(super) fn put(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
         let shard = self.shard(hash);
-        match self.shards[shard].entry(hash, |n| eq(*n), |n| hash_of(*n)) {
-            Entry::Occupied(mut there) => Some(std::mem::replace(there.get_mut(), number)),
-            Entry::Vacant(free) => {
-                free.insert(number);
-                None
-            }
-        }
+        self.shards[shard].insert_unique(hash, number, |number| hash_of(*number));
     }
 
     /// Takes out exactly `number`; without effect where it isn't in.

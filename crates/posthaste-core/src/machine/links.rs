@@ -46,7 +46,7 @@ impl Machine {
         } else {
             self.jobs += 1;
             let hash_of = |slot: u32| mix(rows.get(slot).id.to_bytes());
-            ids.put(mix(new.id.to_bytes()), slot, |_| false, hash_of);
+            ids.put(mix(new.id.to_bytes()), slot, hash_of);
         }
     }
 

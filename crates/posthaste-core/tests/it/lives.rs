@@ -265,7 +265,14 @@ fn a_job_with_a_damaged_body_is_dead_and_its_lease_over() {
          2 show 1               => dead corrupt at 1
          3 settle 1#1 completed => Stale #0
          4 condemn 1            => noted
-         4 condemn 2            => noted",
+         4 condemn 2            => noted
+         5 enqueue 3            => available
+         6 condemn 3 elsewhere  => noted
+         6 show 3               => available at 5
+         7 cancel 3             => cancelled
+         8 condemn 3            => noted
+         8 show 3               => cancelled at 7
+         9 cancel 1             => WrongState { state: Dead }",
     );
 }
 
@@ -298,15 +305,36 @@ fn a_lease_that_was_held_starts_afresh_when_the_store_is_opened_again() {
 }
 
 #[test]
-fn a_settle_is_remembered_also_when_the_clock_goes_back() {
+fn what_was_forgotten_stays_forgotten_when_the_clock_goes_back() {
     check(
-        "0       enqueue 1            => available
-         0       enqueue 2            => available
-         3600000 lease                => 1#1, 2#2
+        "0       enqueue 1; enqueue 2; enqueue 3 => available, available, available
+         3600000 lease                => 1#1, 2#2, 3#3
          3600000 settle 1#1 completed => completed
+         4200000 settle 3#3 completed => completed
          4300000 tick                 => 2 available, settles forgotten
-         4300001 settle 1#1 completed => Stale #0
+         3700000 settle 1#1 completed => Stale #0
+         3700000 settle 3#3 completed => completed before
          5000    settle 2#2 completed => completed
          5001    settle 2#2 completed => completed before",
+    );
+}
+
+#[test]
+fn everything_that_happens_is_counted() {
+    check(
+        "0   enqueue 1; enqueue 2; enqueue 3; enqueue 4 => available, available, available, available
+         0   totals               => 4 enqueued
+         1   cancel 2             => cancelled
+         1   lease                => 1#1, 3#2, 4#3
+         2   settle 1#1 completed => completed
+         2   settle 3#2 retry=0   => available
+         2   totals               => 4 enqueued, 1 completed, 1 cancelled, 1 retried
+         101 tick                 => 4 available
+         102 lease kinds=k max=1  => 4#4
+         103 settle 4#4 dead      => dead
+         103 totals               => 4 enqueued, 1 completed, 1 dead, 1 cancelled, 1 retried, 1 lapsed
+         104 retry 4              => available
+         105 delete 2             => deleted
+         106 totals               => 4 enqueued, 1 completed, 1 dead, 1 cancelled, 1 redriven, 1 deleted, 1 retried, 1 lapsed",
     );
 }

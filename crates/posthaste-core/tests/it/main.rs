@@ -3,6 +3,7 @@
 mod checks;
 mod keys;
 mod lives;
+mod pages;
 mod random;
 mod script;
 mod turns;

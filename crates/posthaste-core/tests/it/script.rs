@@ -120,6 +120,7 @@ impl Story {
             "lease" => self.lease(&words),
             "tick" => self.tick(),
             "show" => self.show(&words),
+            "totals" => self.totals(),
             "wake" => format!(
                 "{:?}",
                 self.machine
@@ -235,6 +236,25 @@ impl Story {
         format!("{told} at {}", view.at.since(WallMs(EPOCH)))
     }
 
+    /// The totals of the queue q that are not 0.
+    fn totals(&self) -> String {
+        let queues = self.machine.queues();
+        let queue = queues.iter().find(|queue| queue.name.as_str() == "q");
+        let t = queue.expect("there is a queue q").totals;
+        let all = [
+            (t.enqueued, "enqueued"),
+            (t.completed, "completed"),
+            (t.dead, "dead"),
+            (t.cancelled, "cancelled"),
+            (t.redriven, "redriven"),
+            (t.deleted, "deleted"),
+            (t.retried, "retried"),
+            (t.lapsed, "lapsed"),
+        ];
+        let told = all.iter().filter(|(count, _)| *count > 0);
+        join(told.map(|(count, what)| format!("{count} {what}")))
+    }
+
     fn commit(&mut self, command: &str) -> String {
         let commands = command.split(';').map(|one| one.split_whitespace());
         let commands: Vec<_> = commands.map(|words| Words(words.collect())).collect();
@@ -288,7 +308,10 @@ impl Story {
                 let view = self.machine.view(slot);
                 Action::Condemn {
                     slot,
-                    place: view.map_or(Place(77), |view| view.place),
+                    place: match view {
+                        Some(view) if !words.has("elsewhere") => view.place,
+                        _ => Place(77),
+                    },
                 }
             }
             "queue" => Action::Configure {

@@ -137,3 +137,14 @@ fn a_lapsed_job_is_back_in_its_old_place() {
          101 lease     => 1#2, 2#3",
     );
 }
+
+#[test]
+fn an_edited_priority_keeps_the_turn() {
+    check(
+        "0 enqueue 1 p=5 => available
+         0 enqueue 2 p=1 => available
+         0 enqueue 3 p=5 => available
+         1 edit 2 p=5    => available
+         2 lease         => 1#1, 2#2, 3#3",
+    );
+}
