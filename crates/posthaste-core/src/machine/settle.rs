@@ -31,6 +31,9 @@ impl Machine {
             _ => return self.not_current(slot, token, digest, course.now()),
         };
         let (to, spent) = self.destination(slot, ending, course);
+        let profile = self.profiles.get(self.rows.get(slot).profile);
+        let unwanted = ending == Ending::Completed && !profile.keep_result;
+        let note = if unwanted { Place::NONE } else { note };
         let since = self.unreadable_since.get(slot).copied();
         let fact = Fact::Changed {
             slot: Slot(slot),
