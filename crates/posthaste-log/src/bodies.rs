@@ -254,13 +254,14 @@ struct Blob {
 }
 
 const CHUNK: u64 = 4096;
+const CHUNK_LEN: usize = 4096;
 
 impl Blobs {
     /// Keeps a record. It is not in use yet.
     pub(crate) fn keep(&mut self, bytes: Bytes) -> Place {
         let index = self.free.pop().unwrap_or_else(|| {
             if self.used.is_multiple_of(CHUNK) {
-                self.chunks.push(vec![Blob::default(); CHUNK as usize]);
+                self.chunks.push(vec![Blob::default(); CHUNK_LEN]);
             }
             self.used += 1;
             self.used - 1

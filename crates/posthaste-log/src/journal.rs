@@ -315,7 +315,7 @@ impl<Effect> Journal<Effect> {
         let (seq, link) = (self.at.seq, self.at.link);
         self.at = Position {
             segment: next,
-            offset: BLOCK as u32,
+            offset: crate::format::BLOCK_U32,
             seq,
             link,
             first_seq: seq,

@@ -78,7 +78,7 @@ pub(crate) fn open(
             let seq = replay.next_seq;
             Position {
                 segment,
-                offset: BLOCK as u32,
+                offset: crate::format::BLOCK_U32,
                 seq,
                 link: replay.link,
                 first_seq: seq,

@@ -27,7 +27,7 @@ pub(crate) struct Segment {
 impl Segment {
     /// Where groups end at the latest: the last block is the footer's.
     pub(crate) fn groups_end(&self) -> u32 {
-        self.bytes - BLOCK as u32
+        self.bytes - crate::format::BLOCK_U32
     }
 }
 

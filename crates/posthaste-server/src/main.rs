@@ -1,5 +1,6 @@
 //! The binary `posthaste`: the command line, and what runs only there.
 
+mod bench;
 mod cli;
 mod demo;
 mod exec;

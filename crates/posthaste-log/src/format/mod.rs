@@ -17,6 +17,8 @@ pub(crate) mod superblock;
 
 /// What a synced write starts and ends on: nothing that was synced is written again.
 pub(crate) const BLOCK: usize = 4096;
+/// The same, for offsets in a segment.
+pub(crate) const BLOCK_U32: u32 = 4096;
 
 /// The version this build writes. It reads every version up to it, and refuses newer ones.
 pub(crate) const FORMAT: u16 = 1;

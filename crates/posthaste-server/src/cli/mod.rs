@@ -52,6 +52,9 @@ enum Command {
     Serve(serve::Args),
     /// Watch a shop with slow and failing third parties, everything in one process
     Demo(crate::demo::Args),
+    /// Measure what jobs cost on this machine, next to its bare disk
+    #[command(subcommand)]
+    Bench(crate::bench::Command),
     /// Enqueue one job, or one for each line of standard input
     Enqueue(Box<enqueue::Args>),
     /// Run a command for each job
@@ -124,6 +127,7 @@ fn start(cli: Cli) -> Result<()> {
 async fn run(command: Command, global: &Global) -> Result<()> {
     match command {
         Command::Serve(args) => serve::run(args, global).await,
+        Command::Bench(command) => crate::bench::run(command, global).await,
         Command::Demo(args) => crate::demo::run(args, global).await,
         Command::Enqueue(args) => enqueue::run(*args, global).await,
         Command::Work(args) => work::run(args, global).await,

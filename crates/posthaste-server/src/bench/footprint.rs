@@ -1,0 +1,91 @@
+//! Memory of waiting jobs, and how long a store with a million of them takes to open.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use posthaste_core::{Error, ErrorKind, Result, Store};
+use posthaste_log::{Location, Log, Options};
+
+use super::Bench;
+use super::jobs::{Maker, fill};
+use super::report::{Goal, Row};
+
+const MILLION: u64 = 1_000_000;
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes a job are told to three digits"
+)]
+pub(super) async fn measure(bench: &mut Bench) -> Result<()> {
+    let maker = Maker::new(&bench.payload)?;
+    let store = bench.store("footprint", 2)?;
+    fill(&store, &maker, MILLION, 1_000, 4).await?;
+    store.close().await?;
+    drop(store);
+    let options = Options::new(Location::Directory(bench.dir.path().join("footprint")));
+    let start = Instant::now();
+    let store = Arc::new(Log::open(options)?);
+    let took = start.elapsed().as_secs_f64();
+    bench.report.add(Row {
+        what: "reopening a million waiting jobs",
+        durability: "sync",
+        batch: 1_000,
+        figure: took,
+        unit: "s",
+        yardstick: None,
+        goal: Goal::AtMost(2.0),
+    });
+    // What is kept of the last groups written is not a job's: it is full before the count begins.
+    fill(&store, &maker, MILLION / 10, 1_000, 4).await?;
+    let before = settled(&store).await?;
+    fill(&store, &maker, MILLION, 1_000, 4).await?;
+    let after = settled(&store).await?;
+    store.close().await?;
+    bench.report.add(Row {
+        what: "anonymous memory of a waiting job",
+        durability: "sync",
+        batch: 1_000,
+        figure: after.saturating_sub(before) as f64 / MILLION as f64,
+        unit: "bytes",
+        yardstick: None,
+        goal: Goal::AtMost(100.0),
+    });
+    Ok(())
+}
+
+/// Anonymous memory once the background has come to rest.
+async fn settled(store: &Arc<Log>) -> Result<u64> {
+    let mut last = 0;
+    for _ in 0..100 {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        store.health().await?;
+        let now = anonymous()?;
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    Ok(last)
+}
+
+fn anonymous() -> Result<u64> {
+    let failed = || {
+        Error::new(
+            ErrorKind::Unsupported,
+            "this system does not tell a process's anonymous memory",
+        )
+        .next("leave footprint out with --only")
+    };
+    let status = std::fs::read_to_string("/proc/self/status").map_err(|_| failed())?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .ok_or_else(failed)?;
+    let kilobytes: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .trim()
+        .parse()
+        .map_err(|_| failed())?;
+    Ok(kilobytes * 1024)
+}

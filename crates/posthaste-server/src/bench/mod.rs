@@ -1,0 +1,142 @@
+//! `bench jobs`: what a job costs here, next to what the disk and a channel cost in the same run.
+//!
+//! Every figure stands beside a yardstick that was measured in the same run and the same
+//! directory; the ratio is what may be quoted. Nothing is judged here, and nothing of it is a test.
+
+mod footprint;
+mod http;
+mod idle;
+mod jobs;
+mod life;
+mod report;
+mod yardstick;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use posthaste_core::{Error, ErrorKind, Result};
+use posthaste_log::{Location, Log, Options};
+
+use crate::cli::Global;
+use crate::cli::print;
+use report::Report;
+
+/// What to measure.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening
+    Jobs(Args),
+}
+
+/// How to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A directory on the disk to measure; a fresh one is made in it, and removed [default: .]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = SECTIONS)]
+    only: Vec<String>,
+    /// Bytes of a payload
+    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=65_536))]
+    payload: u32,
+}
+
+const SECTIONS: [&str; 8] = [
+    "bulk",
+    "backlog",
+    "single",
+    "life",
+    "memory",
+    "idle",
+    "http",
+    "footprint",
+];
+
+/// What every section is given.
+struct Bench {
+    dir: tempfile::TempDir,
+    payload: bytes::Bytes,
+    report: Report,
+}
+
+pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
+    let Command::Jobs(args) = command;
+    let base = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+    let dir = tempfile::Builder::new()
+        .prefix("posthaste-bench-")
+        .tempdir_in(&base)
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("can't make a directory in {}: {error}", base.display()),
+            )
+            .next("name a directory that can be written to, with --dir")
+        })?;
+    let payload = yardstick::payload(args.payload as usize);
+    let mut bench = Bench {
+        dir,
+        payload,
+        report: Report::new(args.payload),
+    };
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    for name in SECTIONS.into_iter().filter(|name| wanted(name)) {
+        print::note(&format!("measuring {name} …"));
+        match name {
+            "bulk" => jobs::bulk(&mut bench).await?,
+            "backlog" => jobs::backlog(&mut bench).await?,
+            "single" => jobs::single(&mut bench).await?,
+            "life" => life::on_disk(&mut bench).await?,
+            "memory" => life::in_memory(&mut bench).await?,
+            "idle" => idle::latency(&mut bench).await?,
+            "http" => http::enqueue(&mut bench).await?,
+            _ => footprint::measure(&mut bench).await?,
+        }
+    }
+    bench.report.print(global.json);
+    Ok(())
+}
+
+impl Bench {
+    /// A fresh store on disk, with this many segments standing ready before it is answered.
+    fn store(&self, name: &str, ready: usize) -> Result<Arc<Log>> {
+        let dir = self.dir.path().join(name);
+        let mut options = Options::new(Location::Directory(dir.clone()));
+        options.segments_ready = ready;
+        let store = Arc::new(Log::open(options)?);
+        wait_until(|| segments(&dir) > ready)?;
+        Ok(store)
+    }
+}
+
+fn segments(dir: &Path) -> usize {
+    let named = |entry: &std::fs::DirEntry| {
+        entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "seg")
+    };
+    std::fs::read_dir(dir.join("segments"))
+        .map_or(0, |entries| entries.flatten().filter(named).count())
+}
+
+fn wait_until(mut holds: impl FnMut() -> bool) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        if Instant::now() > until {
+            return Err(
+                Error::new(ErrorKind::Io, "the segments were not ready within a minute")
+                    .next("see whether the disk is busy or full"),
+            );
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// How many a second.
+#[expect(clippy::cast_precision_loss, reason = "a rate is told to three digits")]
+fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
