@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use posthaste::{Done, Job, JobState, Posthaste, State, TimeUnits};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 
 #[derive(Serialize, Deserialize, Job)]
 enum Work {
@@ -19,14 +19,14 @@ pub(crate) async fn main() -> posthaste::Result<()> {
     let short = hub.enqueue(Work::Short).await?;
     let endless = hub.enqueue(Work::Endless).await?;
 
-    let (started, signal) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (both_run, signal) = (Arc::new(Barrier::new(3)), Arc::new(Notify::new()));
     let worker = hub
         .worker()
         .grace(100.millis()) // 30 s by default
-        .state((Arc::clone(&started), Arc::clone(&signal)))
+        .state((Arc::clone(&both_run), Arc::clone(&signal)))
         .on(
-            |job: Work, State((started, signal)): State<(Arc<Notify>, Arc<Notify>)>| async move {
-                started.notify_one();
+            |job: Work, State((both_run, signal)): State<(Arc<Barrier>, Arc<Notify>)>| async move {
+                both_run.wait().await;
                 match job {
                     Work::Short => signal.notified().await,
                     Work::Endless => std::future::pending().await,
@@ -36,8 +36,7 @@ pub(crate) async fn main() -> posthaste::Result<()> {
         );
     // In a program: `worker.run_until(async { tokio::signal::ctrl_c().await.ok(); })`.
     let shutdown = async move {
-        started.notified().await;
-        started.notified().await;
+        both_run.wait().await;
         signal.notify_one(); // the short one ends while the worker is already leaving
     };
     let summary = worker.run_until(shutdown).await?;

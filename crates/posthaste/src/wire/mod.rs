@@ -22,6 +22,7 @@ mod parse;
 mod payload;
 mod problem;
 mod queue;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -33,12 +34,12 @@ pub use commit::{
 };
 pub use job::{Backoff, Enqueued, EnqueuedJobs, NewJob, OnConflict, Unique};
 pub use lease::{
-    Heartbeat, HeartbeatResult, HeartbeatResults, LeaseAsk, LeasedJob, LeasedJobs, OutcomeWord,
-    QueueAsk, Settle, SettleResult, SettleResults, Status,
+    Heartbeat, HeartbeatResult, HeartbeatResults, LeaseAsk, LeasedJob, LeasedJobs, QueueAsk, Status,
 };
 pub use names::Metadata;
 pub use parse::{check_depth, parse, parse_one_or_many};
 pub use problem::{Problem, status};
 pub use queue::{ConfigureQueue, Health, QueueSettings, QueueView, Queues, Totals};
+pub use settle::{OutcomeWord, Settle, SettleResult, SettleResults};
 pub use text::{Instant, Span};
 pub use view::{JobPage, JobView, Sweep, Swept};

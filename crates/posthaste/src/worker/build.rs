@@ -30,6 +30,12 @@ const DRAINED_MAX: u64 = 1_000_000;
 
 /// A worker that is being put together: handlers, what they share, and how many at once.
 ///
+/// Jobs are leased ahead of the slots when handlers are quick, at most a thousand, and given back
+/// when they have waited a second. Heartbeats keep what is held for as long as the process lives,
+/// however long a job takes; a handler that panics has failed its attempt; one that takes longer
+/// than the job's timeout is dropped at its next `.await`. Handlers must not block their thread:
+/// put what blocks in `tokio::task::spawn_blocking`.
+///
 /// ```
 /// # use posthaste::{Cx, Done, HandlerError, Job, Posthaste, State};
 /// # use serde::{Deserialize, Serialize};
@@ -240,7 +246,10 @@ impl Worker {
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Summary> {
         let grace = self.grace;
         let engine = self.build().await?;
-        Running::start(engine).run(shutdown, grace).await
+        match Running::start(engine).run(shutdown, grace).await {
+            (_, Some(error)) => Err(error),
+            (summary, None) => Ok(summary),
+        }
     }
 
     /// Works until the store is closed. See [`run_until`](Self::run_until).
@@ -248,9 +257,14 @@ impl Worker {
     /// # Errors
     /// As [`run_until`](Self::run_until); the store being closed is not one.
     pub async fn run(self) -> Result<Summary> {
-        match self.run_until(std::future::pending()).await {
-            Err(error) if error.kind() == ErrorKind::Closed => Ok(Summary::default()),
-            ended => ended,
+        let grace = self.grace;
+        let engine = self.build().await?;
+        match Running::start(engine)
+            .run(std::future::pending(), grace)
+            .await
+        {
+            (_, Some(error)) if error.kind() != ErrorKind::Closed => Err(error),
+            (summary, _) => Ok(summary),
         }
     }
 
@@ -264,9 +278,11 @@ impl Worker {
         let stop = Arc::new(Notify::new());
         let stopped = Arc::clone(&stop);
         let task = tokio::spawn(async move {
-            Running::start(engine)
-                .run(async move { stopped.notified().await }, grace)
-                .await
+            let until = async move { stopped.notified().await };
+            match Running::start(engine).run(until, grace).await {
+                (_, Some(error)) => Err(error),
+                (summary, None) => Ok(summary),
+            }
         });
         Ok(WorkerHandle { stop, task })
     }

@@ -67,12 +67,13 @@ impl Running {
         }
     }
 
-    /// Leases and runs until `until` is over or the store gives up, then shuts down.
+    /// Leases and runs until `until` is over or the store gives up, then shuts down. Tells what it
+    /// did, and why the store gave up.
     pub(super) async fn run(
         mut self,
         until: impl Future<Output = ()>,
         grace: Duration,
-    ) -> Result<Summary> {
+    ) -> (Summary, Option<Error>) {
         for lane in &self.engine.lanes {
             let (engine, lane) = (Arc::clone(&self.engine), Arc::clone(lane));
             self.fetchers
@@ -82,11 +83,7 @@ impl Running {
             () = until => None,
             ended = self.fetchers.join_next() => ended.and_then(fetcher_error),
         };
-        let summary = self.shut_down(grace).await;
-        match gave_up {
-            Some(error) => Err(error),
-            None => Ok(summary),
-        }
+        (self.shut_down(grace).await, gave_up)
     }
 
     /// Leases and runs until nothing is ready, then shuts down.

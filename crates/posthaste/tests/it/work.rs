@@ -8,7 +8,7 @@ use posthaste::{
     Cancel, Cx, Dead, Done, ErrorKind, HandlerError, HandlerResult, JobState, Output, Payload,
     Posthaste, RawJob, Retry, Snooze, State, TimeUnits, WorkQueue,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, Notify};
 
 use crate::{Ping, memory, run};
 
@@ -266,19 +266,19 @@ fn a_queue_with_slots_of_its_own_never_has_more() {
 fn what_runs_finishes_within_the_grace_and_the_rest_is_given_back() {
     run(async {
         let hub = memory().await;
-        let (started, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (both_run, go) = (Arc::new(Barrier::new(3)), Arc::new(Notify::new()));
         let quick = hub.enqueue(Ping { n: 0 }).await.expect("enqueued");
         let stuck = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
         let waiting = hub.enqueue(Ping { n: 2 }).await.expect("enqueued");
-        let state = (Arc::clone(&started), Arc::clone(&go));
-        type Two = (Arc<Notify>, Arc<Notify>);
+        let state = (Arc::clone(&both_run), Arc::clone(&go));
+        type Two = (Arc<Barrier>, Arc<Notify>);
         let worker = hub
             .worker()
             .concurrency(2)
             .grace(Duration::from_millis(300))
             .state(state)
-            .on(|job: Ping, State((started, go)): State<Two>| async move {
-                started.notify_one();
+            .on(|job: Ping, State((both_run, go)): State<Two>| async move {
+                both_run.wait().await;
                 if job.n == 0 {
                     go.notified().await;
                 } else {
@@ -287,8 +287,7 @@ fn what_runs_finishes_within_the_grace_and_the_rest_is_given_back() {
                 Done
             });
         let shutdown = async move {
-            started.notified().await;
-            started.notified().await;
+            both_run.wait().await;
             go.notify_one();
         };
         let summary = worker.run_until(shutdown).await.expect("works");
