@@ -143,7 +143,7 @@ impl Shared {
             }
             if held.busy || !held.handed {
                 held = self.turn.wait(held).unwrap_or_else(PoisonError::into_inner);
-            } else if pending {
+            } else if pending && held.poisoned.is_none() {
                 held = self.write(held, false);
             } else {
                 held.handed = false;
@@ -176,6 +176,9 @@ impl Shared {
 
     /// Takes what is pending, writes it, syncs it where it must be, and lets its effects out.
     pub(crate) fn write<'a>(&'a self, mut held: Held<'a>, force_sync: bool) -> Held<'a> {
+        if held.poisoned.is_some() {
+            return held;
+        }
         let now = self.clock.now();
         let commits = &mut *held;
         let Some(journal) = commits.journal.as_mut() else {

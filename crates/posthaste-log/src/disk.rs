@@ -47,6 +47,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Makes the contents durable, and what of the metadata is needed to read them.
     fn sync_data(&self) -> io::Result<()>;
+    /// Syncs, and has what is read from now on come from the device: after a sync that failed, the
+    /// system may still show what the device never got.
+    fn refresh(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Reserves blocks for the first `len` bytes, so that writing them can't fail for want of
@@ -137,6 +140,13 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn refresh(&self) -> io::Result<()> {
+        self.0.sync_data()?;
+        // Advice: where the system does not take it, what was read back is all that can be had.
+        let _taken = rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -109,6 +109,9 @@ fn make_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
     ] {
         disk.create_dir_all(&path)
             .map_err(|error| io_error("create", &path, &error))?;
+        // What is found there is built upon: its name must be there tomorrow too.
+        disk.sync_dir(&path)
+            .map_err(|error| io_error("sync", &path, &error))?;
     }
     // The directory itself is an entry of another: as long as the store is not known to be there,
     // so may that entry not be.
@@ -277,11 +280,7 @@ impl<'a> Replay<'a> {
         later: &[Arc<Segment>],
         bytes: &mut Vec<u8>,
     ) -> Result<Option<Tail>> {
-        bytes.resize(segment.bytes as usize, 0);
-        segment
-            .file
-            .read_at(bytes, 0)
-            .map_err(|error| io_error("read", &segment.path, &error))?;
+        self.read(segment, bytes)?;
         let (header, footer) = Scan::frame(bytes);
         check_header(segment, header)?;
         let footer = footer.ok().filter(|footer| footer.number == segment.number);
@@ -320,6 +319,22 @@ impl<'a> Replay<'a> {
             first_seq,
             sealed,
         }))
+    }
+
+    /// Reads a whole segment. What is not known to be durable is read from the device itself: what
+    /// goes on from here rests on it.
+    fn read(&self, segment: &Segment, bytes: &mut Vec<u8>) -> Result<()> {
+        bytes.resize(segment.bytes as usize, 0);
+        let failed = |error| io_error("read", &segment.path, &error);
+        segment.file.read_at(bytes, 0).map_err(failed)?;
+        let superblock = self.files.superblock();
+        let footer = Scan::frame(bytes).1;
+        let known = footer.is_ok_and(|footer| footer.last_seq <= superblock.durable);
+        if superblock.clean || known {
+            return Ok(());
+        }
+        segment.file.refresh().map_err(failed)?;
+        segment.file.read_at(bytes, 0).map_err(failed)
     }
 
     /// The groups end here, and the segment is not sealed whole: a torn tail is cut, anything

@@ -198,7 +198,10 @@ impl Sequencer {
 
     fn answer(&mut self, held: &mut Held<'_>, ask: Ask) {
         if let Some(poisoned) = held.poisoned.clone() {
-            return refuse(ask, &poisoned);
+            return match ask {
+                Ask::Close(reply) => self.close = Some(reply),
+                ask => refuse(ask, &poisoned),
+            };
         }
         match ask {
             Ask::Commit(commits, reply) => self.commit_all(held, commits, reply),
@@ -707,6 +710,9 @@ impl Sequencer {
 
     /// Serves whoever waits for what became ready, and ends waits that are over.
     fn serve(&mut self, held: &mut Held<'_>) {
+        if let Some(poisoned) = &held.poisoned {
+            return self.dismiss(poisoned);
+        }
         let mut ready: Vec<String> = Vec::new();
         let waiting = !self.waiters.is_empty();
         self.machine.drain_ready(|queue| {
@@ -774,6 +780,16 @@ impl Sequencer {
         }
     }
 
+    /// Nobody who waits will be served any more.
+    fn dismiss(&mut self, why: &Error) {
+        for reply in self.waiters.all() {
+            effect::tell(reply, Err(why.clone()));
+        }
+        for reply in self.watchers.all() {
+            effect::tell(reply, Err(why.clone()));
+        }
+    }
+
     /// Makes everything durable, and ends.
     fn finish(&mut self, shared: &Shared) {
         let left = shared.inbox.close();
@@ -790,14 +806,7 @@ impl Sequencer {
         let outcome = held.poisoned.clone().map_or(Ok(()), Err);
         drop(held);
         left.into_iter().for_each(|ask| refuse(ask, &closed()));
-        self.waiters
-            .all()
-            .into_iter()
-            .for_each(|reply| effect::tell(reply, Err(closed())));
-        self.watchers
-            .all()
-            .into_iter()
-            .for_each(|reply| effect::tell(reply, Err(closed())));
+        self.dismiss(&closed());
         if let Some(reply) = self.close.take() {
             effect::tell(reply, outcome);
         }

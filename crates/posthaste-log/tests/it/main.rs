@@ -2,6 +2,7 @@
 
 mod bench;
 mod crash;
+mod faults;
 mod ledger;
 mod life;
 mod space;

@@ -90,6 +90,10 @@ impl DiskFile for ForgetfulFile {
         Ok(())
     }
 
+    fn refresh(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

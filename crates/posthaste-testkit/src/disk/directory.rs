@@ -1,4 +1,7 @@
 //! One directory: the names that are seen, and those that a power cut leaves.
+//!
+//! A sync that fails leaves them in doubt until one succeeds: file systems keep names in a journal,
+//! and do not forget them as they forget the pages of a file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,8 +25,6 @@ pub(super) struct Directory {
     now: Names,
     durable: Names,
     pending: Vec<Change>,
-    /// Changes whose sync failed: there or not, and no later sync brings them.
-    limbo: Vec<Change>,
 }
 
 impl Directory {
@@ -52,23 +53,13 @@ impl Directory {
     pub(super) fn sync(&mut self) {
         for change in self.pending.drain(..) {
             change.apply(&mut self.durable);
-            self.limbo.retain(|unsure| !unsure.touches(&change));
         }
-    }
-
-    pub(super) fn fail_sync(&mut self) {
-        self.limbo.append(&mut self.pending);
     }
 
     /// The directory as a power cut leaves it.
     pub(super) fn cut(&self, cut: Cut, chance: &mut Chance) -> Self {
         let mut names = self.durable.clone();
         let in_order = chance.below(self.pending.len() as u64 + 1);
-        for change in &self.limbo {
-            if cut.keeps(chance) && change.fits(&names) {
-                change.apply(&mut names);
-            }
-        }
         for (number, change) in (0_u64..).zip(&self.pending) {
             let kept = match cut {
                 Cut::InOrder => number < in_order,
@@ -112,12 +103,5 @@ impl Change {
         self.gone
             .as_ref()
             .is_none_or(|gone| names.get(gone) == Some(&self.node))
-    }
-
-    fn touches(&self, other: &Self) -> bool {
-        let mine = [&self.gone, &self.there];
-        [&other.gone, &other.there]
-            .into_iter()
-            .any(|name| name.is_some() && mine.contains(&name))
     }
 }

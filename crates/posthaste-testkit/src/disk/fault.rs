@@ -310,10 +310,7 @@ impl Disk for FaultDisk {
         let skip = state.skip_syncs;
         let directory = state.tree.directory(dir)?;
         match fault {
-            Some(fault) => {
-                directory.fail_sync();
-                Err(fault.error.into())
-            }
+            Some(fault) => Err(fault.error.into()),
             None if skip => Ok(()),
             None => {
                 directory.sync();
@@ -419,6 +416,12 @@ impl DiskFile for Handle {
                 Ok(())
             }
         }
+    }
+
+    fn refresh(&self) -> io::Result<()> {
+        self.sync_data()?;
+        self.disk.state().tree.file(self.number).refresh();
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
