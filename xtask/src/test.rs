@@ -25,4 +25,28 @@ pub(crate) fn all(report: &mut Report) {
         "test --doc --workspace --all-features",
     ));
     report.run(&Step::cargo("tests", run));
+    torture(report);
+}
+
+/// Crashes the server that was just built, and judges what its clients saw.
+///
+/// The control comes with it: a judge that lets a store without its sync pass can't be trusted to
+/// pass ours.
+fn torture(report: &mut Report) {
+    let step = |name, args: &str| {
+        let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".to_owned());
+        let torture = format!("{target}/debug/posthaste-torture");
+        let args = format!("{args} --binary {target}/debug/posthaste");
+        Step::program(name, &torture, &args)
+    };
+    report.run(&step("kill -9, 200 times", "kill --rounds 200"));
+    if packages::is_root() {
+        report.run(&step("power cut, 20 times", "power --rounds 20"));
+        report.run(&step(
+            "power cut, without the sync: must be caught",
+            "power --rounds 3 --fault skip-sync --expect-violations",
+        ));
+    } else {
+        report.skip("power cut, 20 times", "mounting a file system needs root");
+    }
 }

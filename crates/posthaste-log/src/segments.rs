@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::disk::{Disk, DiskFile};
-use crate::format::BLOCK;
+use crate::format::BLOCK_U32;
 use crate::format::segment::Header;
 
 /// Slices in which zeros are written and synced, so that no commit waits behind them.
@@ -27,7 +27,7 @@ pub(crate) struct Segment {
 impl Segment {
     /// Where groups end at the latest: the last block is the footer's.
     pub(crate) fn groups_end(&self) -> u32 {
-        self.bytes - crate::format::BLOCK_U32
+        self.bytes - BLOCK_U32
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn slice(
 /// Does `deed` to every job of `filter`, telling `progress` how many were changed so far.
 ///
 /// # Errors
-/// As [`slice`]; what was done until then stays done.
+/// As [`slice()`]; what was done until then stays done.
 pub async fn all(
     store: &dyn Store,
     deed: &Deed,
