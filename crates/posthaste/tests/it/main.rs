@@ -1,5 +1,6 @@
 //! The library through its public face, on `memory:` and on `file:`.
 
+mod adversity;
 mod derive;
 mod enqueue;
 mod examples;

@@ -1,0 +1,269 @@
+//! What a worker does when its store does not answer, answers late, or takes its jobs away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use posthaste::core::port::{LeaseAsk, Leased, PortFuture, TailJob};
+use posthaste::core::{Commit, Error, Result};
+use posthaste::{
+    Command, Committed, Done, ErrorKind, HandlerError, Health, JobFilter, JobId, JobPage,
+    JobRequest, JobService, JobState, JobView, Outcome, Posthaste, QueueView, State, Store,
+};
+use tokio::sync::Notify;
+use tower_layer::layer_fn;
+
+use crate::{Ping, memory, run};
+
+/// A store that fails as told, and is otherwise another.
+struct Unruly {
+    inner: Arc<dyn Store>,
+    /// So many settles are applied and answered with "uncertain".
+    uncertain: AtomicU32,
+    /// So many asks for work are refused with "unavailable".
+    unavailable: AtomicU32,
+    /// Every heartbeat is told that its lease was lost.
+    takes_away: AtomicBool,
+}
+
+async fn unruly() -> (Arc<Unruly>, Posthaste) {
+    let store = Arc::new(Unruly {
+        inner: Arc::clone(memory().await.store()),
+        uncertain: AtomicU32::new(0),
+        unavailable: AtomicU32::new(0),
+        takes_away: AtomicBool::new(false),
+    });
+    let hub = Posthaste::with_store(Arc::clone(&store) as Arc<dyn Store>).expect("a hub");
+    (store, hub)
+}
+
+fn one_less(count: &AtomicU32) -> bool {
+    let less = |left: u32| left.checked_sub(1);
+    count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .is_ok()
+}
+
+impl Store for Unruly {
+    fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
+        Box::pin(async move {
+            let first = commits
+                .first()
+                .and_then(|commit| commit.commands.first())
+                .cloned();
+            if matches!(first, Some(Command::Heartbeat { .. }))
+                && self.takes_away.load(Ordering::SeqCst)
+            {
+                let stale = || Err(Error::new(ErrorKind::Stale, "the lease was lost"));
+                return Ok(commits.iter().map(|_| stale()).collect());
+            }
+            let answers = self.inner.commit(commits).await?;
+            if matches!(first, Some(Command::Settle { .. })) && one_less(&self.uncertain) {
+                return Err(Error::new(ErrorKind::Uncertain, "the connection broke off"));
+            }
+            Ok(answers)
+        })
+    }
+
+    fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
+        if one_less(&self.unavailable) {
+            let gone = Error::new(ErrorKind::Unavailable, "the server can't be reached");
+            return Box::pin(std::future::ready(Err(gone)));
+        }
+        self.inner.lease(ask)
+    }
+
+    fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
+        self.inner.tail(ask)
+    }
+
+    fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {
+        self.inner.job(id)
+    }
+
+    fn jobs(
+        &self,
+        filter: JobFilter,
+        cursor: Option<u64>,
+        max: u32,
+    ) -> PortFuture<'_, Result<JobPage>> {
+        self.inner.jobs(filter, cursor, max)
+    }
+
+    fn queues(&self) -> PortFuture<'_, Result<Vec<QueueView>>> {
+        self.inner.queues()
+    }
+
+    fn health(&self) -> PortFuture<'_, Result<Health>> {
+        self.inner.health()
+    }
+
+    fn close(&self) -> PortFuture<'_, Result<()>> {
+        self.inner.close()
+    }
+}
+
+#[test]
+fn an_uncertain_settle_is_repeated_and_counts_once() {
+    run(async {
+        let (store, hub) = unruly().await;
+        store.uncertain.store(2, Ordering::SeqCst);
+        let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let worker = hub.worker().on(|_: Ping| async { Done });
+        let summary = worker.drain().await.expect("drains");
+        assert_eq!((summary.completed, summary.lost), (1, 0));
+        assert_eq!(store.uncertain.load(Ordering::SeqCst), 0);
+        assert_eq!(
+            job.wait().await.expect("its end").state,
+            JobState::Completed
+        );
+        assert_eq!(hub.queues().await.expect("queues")[0].totals.completed, 1);
+    });
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_is_waited_for() {
+    run(async {
+        let (store, hub) = unruly().await;
+        store.unavailable.store(2, Ordering::SeqCst);
+        let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let worker = hub.worker().on(|_: Ping| async { Done });
+        let done = async { drop(job.wait().await) };
+        assert_eq!(worker.run_until(done).await.expect("works").completed, 1);
+        assert_eq!(store.unavailable.load(Ordering::SeqCst), 0);
+    });
+}
+
+/// Tells when it is dropped.
+struct Dropped(Arc<Notify>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[test]
+fn a_handler_whose_lease_was_lost_is_stopped_and_settles_nothing() {
+    run(async {
+        let (store, hub) = unruly().await;
+        store.takes_away.store(true, Ordering::SeqCst);
+        let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let stopped = Arc::new(Notify::new());
+        let worker = hub
+            .worker()
+            .heartbeat(Duration::from_millis(30))
+            .state(Arc::clone(&stopped))
+            .on(|_: Ping, State(stopped): State<Arc<Notify>>| async move {
+                let _told = Dropped(stopped);
+                std::future::pending::<()>().await;
+            });
+        let summary = worker.run_until(stopped.notified()).await.expect("works");
+        assert_eq!((summary.lost, summary.attempts()), (1, 1));
+        let view = hub.job(job.id).await.expect("an answer").expect("the job");
+        assert_eq!(view.state, JobState::Running);
+    });
+}
+
+#[test]
+fn a_worker_ends_with_its_store() {
+    run(async {
+        let hub = memory().await;
+        hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let closer = hub.clone();
+        let worker = hub.worker().on(move |_: Ping| {
+            let hub = closer.clone();
+            async move { drop(hub.close().await) }
+        });
+        let summary = worker.run().await.expect("closed is an end");
+        assert_eq!(summary.attempts(), 1);
+
+        let hub = memory().await;
+        hub.close().await.expect("closes");
+        let worker = hub.worker().on(|_: Ping| async { Done });
+        let error = worker
+            .run_until(std::future::pending())
+            .await
+            .expect_err("it is closed");
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    });
+}
+
+/// A layer that lets nothing through, or looks at what comes out.
+#[derive(Clone)]
+struct Gate {
+    inner: JobService,
+    open: bool,
+    retries: Arc<AtomicU32>,
+}
+
+impl tower_service::Service<JobRequest> for Gate {
+    type Response = Outcome;
+    type Error = posthaste::BoxError;
+    type Future = posthaste::BoxFuture<std::result::Result<Outcome, Self::Error>>;
+
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::result::Result<(), Self::Error>> {
+        if self.open {
+            return self.inner.poll_ready(context);
+        }
+        std::task::Poll::Ready(Err("the gate is closed".into()))
+    }
+
+    fn call(&mut self, request: JobRequest) -> Self::Future {
+        let called = tower_service::Service::call(&mut self.inner, request);
+        let retries = Arc::clone(&self.retries);
+        Box::pin(async move {
+            let outcome = called.await?;
+            if matches!(outcome, Outcome::Retry { .. }) {
+                retries.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(outcome)
+        })
+    }
+}
+
+#[test]
+fn a_layer_may_refuse_a_job_and_sees_how_one_ended() {
+    run(async {
+        for (open, error) in [(false, "the gate is closed"), (true, "down")] {
+            let hub = Posthaste::test().await.expect("a hub");
+            let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+            let retries = Arc::new(AtomicU32::new(0));
+            let seen = Arc::clone(&retries);
+            let gate = layer_fn(move |inner| Gate {
+                inner,
+                open,
+                retries: Arc::clone(&seen),
+            });
+            let worker = hub
+                .worker()
+                .layer(gate)
+                .on(|_: Ping| async { Err::<(), HandlerError>("down".into()) });
+            assert_eq!(worker.drain().await.expect("drains").retried, 1);
+            let view = hub.job(job.id).await.expect("an answer").expect("the job");
+            assert_eq!(view.error.as_deref(), Some(error));
+            assert_eq!(retries.load(Ordering::SeqCst), u32::from(open));
+        }
+    });
+}
+
+#[test]
+fn a_payload_that_a_layered_handler_cannot_read_is_still_left_to_others() {
+    run(async {
+        let hub = Posthaste::test().await.expect("a hub");
+        let payload = posthaste::Payload::json(&b"\"no\""[..]);
+        hub.enqueue_raw("ping", "default", payload)
+            .await
+            .expect("enqueued");
+        let gate = layer_fn(|inner| Gate {
+            inner,
+            open: true,
+            retries: Arc::default(),
+        });
+        let worker = hub.worker().layer(gate).on(|_: Ping| async { Done });
+        assert_eq!(worker.drain().await.expect("drains").released, 1);
+    });
+}
