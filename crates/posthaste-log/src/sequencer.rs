@@ -131,6 +131,8 @@ impl Sequencer {
                 .take(&mut asks, Duration::from_millis(patience));
             let shared = Arc::clone(&self.shared);
             let mut held = shared.hold();
+            // What time made true comes before what was asked after that time.
+            self.tick(&mut held);
             for ask in asks.drain(..) {
                 held = self.with_room(&shared, held);
                 self.answer(&mut held, ask);
