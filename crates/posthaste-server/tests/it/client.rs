@@ -1,4 +1,4 @@
-//! A server over a model of a store, and a client that can also misbehave.
+//! A server over a store in memory, and a client that can also misbehave.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use posthaste_core::{Store, WallMs};
+use posthaste_core::Store;
 use posthaste_server::{Served, router, server};
-use posthaste_testkit::model::ModelStore;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -33,7 +32,7 @@ impl Server {
 
     /// Serves an empty store under `limits`.
     pub(crate) fn with(limits: server::Limits) -> Self {
-        let store = Watched::new(ModelStore::at(WallMs(1_800_000_000_000)));
+        let store = Watched::new();
         let served = Served::new(Arc::new(store.clone()) as Arc<dyn Store>);
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();

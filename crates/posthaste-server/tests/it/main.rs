@@ -5,6 +5,7 @@ mod bad_input;
 mod binary;
 mod client;
 mod command_line;
+mod conformance;
 mod drain;
 mod exec;
 mod life;

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use posthaste_core::command::Committed;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, TailJob};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
-use posthaste_core::{Commit, JobId, Result, Store};
-use posthaste_testkit::model::ModelStore;
+use posthaste_core::{Commit, JobId, Result, Store, WallMs};
+use posthaste_log::{Location, Log, ManualClock, Options};
 
-/// A model of a store, and how many leases of it are pending.
+/// A store in memory on a clock that stands still, and how many leases of it are pending.
 #[derive(Clone)]
 pub(crate) struct Watched {
-    pub(crate) model: ModelStore,
+    store: Arc<Log>,
+    pub(crate) clock: ManualClock,
     pending: Arc<AtomicUsize>,
 }
 
@@ -26,9 +27,13 @@ impl Drop for Pending {
 }
 
 impl Watched {
-    pub(crate) fn new(model: ModelStore) -> Self {
+    pub(crate) fn new() -> Self {
+        let clock = ManualClock::at(WallMs(1_800_000_000_000));
+        let mut options = Options::new(Location::Memory);
+        options.clock = Arc::new(clock.clone());
         Self {
-            model,
+            store: Arc::new(Log::open(options).expect("a store")),
+            clock,
             pending: Arc::default(),
         }
     }
@@ -43,23 +48,23 @@ impl Watched {
 
 impl Store for Watched {
     fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
-        self.model.commit(commits)
+        self.store.commit(commits)
     }
 
     fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
         Box::pin(async move {
             self.pending.fetch_add(1, Ordering::SeqCst);
             let _pending = Pending(Arc::clone(&self.pending));
-            self.model.lease(ask).await
+            self.store.lease(ask).await
         })
     }
 
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
-        self.model.tail(ask)
+        self.store.tail(ask)
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {
-        self.model.job(id)
+        self.store.job(id)
     }
 
     fn jobs(
@@ -68,18 +73,18 @@ impl Store for Watched {
         cursor: Option<u64>,
         max: u32,
     ) -> PortFuture<'_, Result<JobPage>> {
-        self.model.jobs(filter, cursor, max)
+        self.store.jobs(filter, cursor, max)
     }
 
     fn queues(&self) -> PortFuture<'_, Result<Vec<QueueView>>> {
-        self.model.queues()
+        self.store.queues()
     }
 
     fn health(&self) -> PortFuture<'_, Result<Health>> {
-        self.model.health()
+        self.store.health()
     }
 
     fn close(&self) -> PortFuture<'_, Result<()>> {
-        self.model.close()
+        self.store.close()
     }
 }
