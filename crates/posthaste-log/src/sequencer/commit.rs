@@ -1,0 +1,397 @@
+//! Commits: each is decided on the machine, its facts put into the open group, and its effect left
+//! with the group until that is durable.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use posthaste_core::machine::{Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Slot, To};
+use posthaste_core::{Error, ErrorKind, JobId, Result, Token, limits};
+
+use super::Sequencer;
+use crate::commits::Held;
+use crate::edge::{self, Light, Prepared};
+use crate::effect::{self, Effect, Found, Raw};
+use crate::format::body::{self, Owner};
+use crate::format::facts::FACT_BYTES_MAX;
+use crate::format::{place, record};
+use crate::inbox::{Copied, Reply};
+
+impl Sequencer {
+    pub(super) fn commit_all(
+        &mut self,
+        held: &mut Held<'_>,
+        commits: Vec<Result<Prepared>>,
+        reply: Reply<Vec<Result<Vec<Raw>>>>,
+    ) {
+        let count = commits.len() as u64;
+        let answers = commits
+            .into_iter()
+            .map(|prepared| prepared.and_then(|prepared| self.commit(held, &prepared)))
+            .collect();
+        self.shared
+            .stats
+            .commits
+            .fetch_add(count, Ordering::Relaxed);
+        self.let_out(held, Effect::Committed(reply, answers));
+    }
+
+    pub(super) fn commit(&mut self, held: &mut Held<'_>, prepared: &Prepared) -> Result<Vec<Raw>> {
+        let moment = self.moment();
+        if let Some(digest) = prepared.key {
+            match self.machine.key(digest, moment.wall) {
+                KeyLookup::Free => {}
+                KeyLookup::Taken(place) => return Ok(vec![self.kept(place)]),
+                KeyLookup::Reused => return Err(key_reused()),
+            }
+        }
+        if prepared.key.is_some() && !self.machine.has_room_for_key() {
+            return Err(keys_full());
+        }
+        if prepared.grows && self.shared.stats.disk_low.load(Ordering::Relaxed) {
+            return Err(disk_full());
+        }
+        let facts: usize = prepared.commands.iter().map(Light::facts_bytes_max).sum();
+        let records = prepared.records.len();
+        let answer_record = if prepared.key.is_some() {
+            64 + 32 * prepared.commands.len()
+        } else {
+            0
+        };
+        self.make_room(held, records + answer_record + facts + FACT_BYTES_MAX)?;
+        let places = self.keep(held, &prepared.records, &prepared.commands);
+        let actions = actions(prepared, &places)?;
+        let (mut facts, mut answers) = (
+            Vec::with_capacity(actions.len()),
+            Vec::with_capacity(actions.len()),
+        );
+        let outcome = self
+            .machine
+            .commit(&actions, moment, &mut facts, &mut answers);
+        if outcome.is_ok() && !facts.is_empty() {
+            if let Some(journal) = held.journal.as_mut() {
+                journal.push_bodies(&prepared.records);
+            }
+            self.became_true(held, &facts, true);
+        }
+        drop(actions);
+        self.drop_unused(&places);
+        outcome?;
+        self.note_progress(&prepared.commands);
+        let raws: Vec<Raw> = answers.iter().map(|answer| self.raw(answer)).collect();
+        match prepared.key {
+            None => Ok(raws),
+            Some(digest) => self.keep_answer(held, digest, raws, moment),
+        }
+    }
+
+    pub(super) fn make_room(&self, held: &mut Held<'_>, bytes: usize) -> Result<()> {
+        let Some(journal) = held.journal.as_mut() else {
+            return Ok(());
+        };
+        if bytes > journal.commit_bytes_max() {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("a commit of {bytes} bytes does not fit into a segment"),
+            )
+            .next("split it, or open the store with larger segments"));
+        }
+        journal.make_room(bytes, self.shared.clock.now().wall.0).map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => disk_full(),
+            _ => Error::new(ErrorKind::Io, format!("the next segment can't be created: {error}"))
+                .next("see to the disk; nothing was lost, and the store goes on when a segment can be had")
+                .retry_after_ms(1_000),
+        })
+    }
+
+    /// Where the records of a commit will be, in the order of the commands that have one.
+    pub(super) fn keep(
+        &self,
+        held: &Held<'_>,
+        records: &bytes::Bytes,
+        commands: &[Light],
+    ) -> Vec<Place> {
+        let spans = commands.iter().filter_map(Light::span);
+        match (held.journal.as_ref(), &self.shared.bodies) {
+            (Some(journal), _) => {
+                let base = journal.next();
+                spans.map(|span| edge::placed(base, span)).collect()
+            }
+            (None, crate::bodies::Bodies::Memory(blobs)) => {
+                let mut blobs = blobs
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                spans.map(|span| blobs.keep(span.of(records))).collect()
+            }
+            (None, _) => Vec::new(),
+        }
+    }
+
+    /// Lets go of records that a refused or repeated command left behind in memory.
+    pub(super) fn drop_unused(&mut self, places: &[Place]) {
+        if let crate::bodies::Bodies::Memory(_) = self.shared.bodies {
+            self.note_places();
+            self.shared.bodies.drop_unused(places);
+        }
+    }
+
+    pub(super) fn kept(&self, place: Place) -> Raw {
+        Raw::Kept(place, self.shared.bodies.pin(std::iter::once(place)))
+    }
+
+    pub(super) fn raw(&self, answer: &Answer) -> Raw {
+        match (effect::reply_of(answer), answer) {
+            (Some(reply), _) => Raw::Reply(reply),
+            (None, Answer::Kept(place)) => self.kept(*place),
+            (None, _) => Raw::Reply(posthaste_core::Reply::Configured),
+        }
+    }
+
+    /// Takes the key of a whole commit, and keeps its answers where a repetition finds them.
+    pub(super) fn keep_answer(
+        &mut self,
+        held: &mut Held<'_>,
+        digest: posthaste_core::machine::KeyDigest,
+        raws: Vec<Raw>,
+        moment: Moment,
+    ) -> Result<Vec<Raw>> {
+        let replies: Vec<_> = raws
+            .iter()
+            .filter_map(|raw| match raw {
+                Raw::Reply(reply) => Some(*reply),
+                Raw::Kept(place, pinned) => self.kept_reply(*place, pinned),
+            })
+            .collect();
+        let mut answer = Vec::new();
+        let size = body::write_answer(&mut answer, digest, &replies);
+        let place = match (held.journal.as_ref(), &self.shared.bodies) {
+            (Some(journal), _) => place::pack(journal.next(), size),
+            (None, bodies) => bodies.keep_in_memory(answer.clone().into()),
+        };
+        let mut facts = Vec::new();
+        let taken = self
+            .machine
+            .take_key(digest, place, moment.wall, &mut facts);
+        if taken.is_ok() {
+            if let Some(journal) = held.journal.as_mut() {
+                journal.push_bodies(&answer);
+            }
+            self.became_true(held, &facts, true);
+        }
+        // The commands were applied: a full table of keys only costs the repetition its answer.
+        self.drop_unused(&[place]);
+        Ok(raws)
+    }
+
+    /// What is kept under a job's own key, read here: a repeated job inside a commit with a key of
+    /// its own is rare.
+    pub(super) fn kept_reply(
+        &self,
+        place: Place,
+        pinned: &[Arc<crate::segments::Segment>],
+    ) -> Option<posthaste_core::Reply> {
+        let bytes = self.shared.bodies.read(place, pinned).ok()?;
+        let record = record::read(&bytes).ok()?;
+        let id = body::read_job(record.data).ok()?.summary.id;
+        let state = self
+            .machine
+            .find(id)
+            .and_then(|slot| self.machine.view(slot))
+            .map(|row| row.state);
+        let state = state.unwrap_or(posthaste_core::JobState::Completed);
+        Some(posthaste_core::Reply::Enqueued {
+            id,
+            state,
+            existing: true,
+        })
+    }
+
+    pub(super) fn note_progress(&mut self, commands: &[Light]) {
+        for command in commands {
+            if let Light::Heartbeat {
+                id,
+                progress: Some(progress),
+                ..
+            } = command
+                && let Some(slot) = self.machine.find(*id)
+            {
+                self.progress.insert(slot, progress.clone());
+            }
+        }
+    }
+
+    /// Decides actions that nobody is answered for.
+    pub(super) fn decide(
+        &mut self,
+        held: &mut Held<'_>,
+        actions: &[Action<'_>],
+        moment: Moment,
+        waited: bool,
+    ) -> bool {
+        if self
+            .make_room(held, actions.len() * 4 * FACT_BYTES_MAX)
+            .is_err()
+        {
+            return false;
+        }
+        let (mut facts, mut answers) = (Vec::new(), Vec::new());
+        let decided = self
+            .machine
+            .commit(actions, moment, &mut facts, &mut answers)
+            .is_ok();
+        self.became_true(held, &facts, waited);
+        decided
+    }
+
+    /// Hands facts to the journal, and tells whoever waited for a job to end.
+    pub(super) fn became_true(&mut self, held: &mut Held<'_>, facts: &[Fact<'_>], waited: bool) {
+        if let Some(journal) = held.journal.as_mut() {
+            facts.iter().for_each(|fact| journal.push_fact(fact));
+            if waited && !facts.is_empty() {
+                journal.wait_for_sync();
+            }
+        }
+        if self.progress.is_empty() && self.watchers.is_empty() {
+            return;
+        }
+        for fact in facts {
+            let (slot, ended) = match fact {
+                Fact::Changed { slot, to, .. } => (
+                    *slot,
+                    matches!(to, To::Completed | To::Dead(_) | To::Cancelled),
+                ),
+                Fact::Deleted { slot } => (*slot, true),
+                _ => continue,
+            };
+            self.progress.remove(&slot);
+            if ended {
+                for (id, reply) in self.watchers.ended(slot) {
+                    self.tell_watcher(held, slot, id, reply);
+                }
+            }
+        }
+    }
+
+    pub(super) fn tell_watcher(
+        &mut self,
+        held: &mut Held<'_>,
+        slot: Slot,
+        id: JobId,
+        reply: Reply<Found>,
+    ) {
+        match self.row(slot).filter(|row| row.id == id) {
+            Some(row) => self.let_out(held, Effect::Found(reply, Box::new(row))),
+            None => effect::tell(reply, Err(edge::no_such_job(id))),
+        }
+    }
+
+    pub(super) fn release_unclaimed(&mut self, held: &mut Held<'_>, leases: &[(JobId, Token)]) {
+        for (id, token) in leases {
+            let ending = Ending::Release {
+                delay_ms: 0,
+                undecodable: false,
+            };
+            let settle = Action::Settle {
+                id: *id,
+                token: *token,
+                digest: 1,
+                ending,
+                note: Place::NONE,
+            };
+            let moment = self.moment();
+            self.decide(held, &[settle], moment, false);
+        }
+    }
+
+    pub(super) fn copy(
+        &mut self,
+        held: &mut Held<'_>,
+        copied: Vec<Copied>,
+        reply: oneshot::Sender<bool>,
+    ) {
+        for Copied {
+            owner,
+            from,
+            record,
+        } in copied
+        {
+            if self.make_room(held, record.len() + FACT_BYTES_MAX).is_err() {
+                let _gone = reply.send(false);
+                return;
+            }
+            let Some(journal) = held.journal.as_mut() else {
+                continue;
+            };
+            let to = place::pack(journal.next(), record.len());
+            let slot = match owner {
+                Owner::Job(id) => self.machine.holds(id, from),
+                Owner::Key(_) => None,
+            };
+            let Some(action) = crate::inbox::copy_action(&owner, slot, from, to) else {
+                continue;
+            };
+            let (mut facts, mut answers) = (Vec::new(), Vec::new());
+            let moment = self.moment();
+            let decided = self
+                .machine
+                .commit(&[action], moment, &mut facts, &mut answers);
+            if decided.is_ok() && !facts.is_empty() {
+                if let Some(journal) = held.journal.as_mut() {
+                    journal.push_bodies(&record);
+                }
+                self.became_true(held, &facts, true);
+            }
+        }
+        self.let_out(held, Effect::Copied(reply));
+    }
+}
+
+/// The actions of a commit, its records in their places.
+fn actions<'a>(prepared: &'a Prepared, places: &[Place]) -> Result<Vec<Action<'a>>> {
+    let mut next = places.iter().copied();
+    prepared
+        .commands
+        .iter()
+        .map(|command| {
+            let place = command
+                .span()
+                .and_then(|_| next.next())
+                .unwrap_or(Place::NONE);
+            command.action(&prepared.records, place)
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|damage| {
+            Error::new(
+                ErrorKind::Invalid,
+                format!("a record of the commit can't be read back: {damage}"),
+            )
+        })
+}
+
+fn key_reused() -> Error {
+    Error::new(
+        ErrorKind::KeyReused,
+        "the idempotency key was used with another body",
+    )
+    .next("use a new key for a new request; repeat a request with exactly the same body")
+}
+
+fn keys_full() -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!(
+            "{} idempotency keys are live, which is the most there may be",
+            limits::KEYS_MAX
+        ),
+    )
+    .next("wait until the oldest are forgotten, 24 hours after they were used, or send fewer keys")
+    .retry_after_ms(60_000)
+}
+
+fn disk_full() -> Error {
+    Error::new(
+        ErrorKind::DiskFull,
+        "the disk is nearly full: new work is refused, settling and reading go on",
+    )
+    .next("make room on the disk of the data directory; the store goes on by itself then")
+    .retry_after_ms(5_000)
+}

@@ -1,0 +1,181 @@
+//! Serving those who wait: for work, for the end of a job, for time to pass.
+
+use std::sync::Arc;
+
+use posthaste_core::machine::{RowView, Slot};
+use posthaste_core::port::TailJob;
+use posthaste_core::{WorkerName, limits};
+
+use super::{LEASE_EXPIRED_MAX, LEASE_FACT_BYTES, Sequencer, TICK_FACTS_MAX};
+use crate::commits::Held;
+use crate::edge;
+use crate::effect::{self, Delivery, Effect, Found, Row};
+use crate::format::facts::FACT_BYTES_MAX;
+use crate::inbox::Reply;
+
+impl Sequencer {
+    pub(super) fn tail(&mut self, held: &mut Held<'_>, ask: TailJob, reply: Reply<Found>) {
+        let Some(slot) = self.machine.find(ask.id) else {
+            return effect::tell(reply, Err(edge::no_such_job(ask.id)));
+        };
+        let ended = self
+            .machine
+            .view(slot)
+            .is_none_or(|row| row.state.is_final());
+        if ended || ask.wait_ms == 0 {
+            self.tell_watcher(held, slot, ask.id, reply);
+        } else {
+            let until = self
+                .shared
+                .clock
+                .now()
+                .mono
+                .plus(u64::from(ask.wait_ms.min(limits::WAIT_MS_MAX)));
+            self.watchers.add(slot, ask.id, until, reply);
+        }
+    }
+
+    pub(super) fn row(&self, slot: Slot) -> Option<Row> {
+        let row: RowView<'_> = self.machine.view(slot)?;
+        let places = [row.place, row.note];
+        let pinned = self
+            .shared
+            .bodies
+            .pin(places.into_iter().filter(|place| place.is_some()));
+        Some(Row {
+            slot,
+            id: row.id,
+            state: row.state,
+            reason: row.reason,
+            priority: row.priority,
+            attempt: row.attempt,
+            crashes: row.crashes,
+            at: row.at,
+            cancelling: row.cancelling,
+            place: row.place,
+            note: row.note,
+            worker: row.worker.and_then(|worker| WorkerName::new(worker).ok()),
+            progress: self.progress.get(&slot).cloned(),
+            pinned,
+        })
+    }
+
+    /// Tries to serve a lease; hands it back where there is nothing and it may wait.
+    pub(super) fn lease(
+        &mut self,
+        held: &mut Held<'_>,
+        ask: posthaste_core::port::LeaseAsk,
+        reply: Reply<Delivery>,
+    ) -> Option<(Reply<Delivery>, posthaste_core::port::LeaseAsk)> {
+        if reply.is_closed() {
+            return None;
+        }
+        let fit = held
+            .journal
+            .as_ref()
+            .map_or(limits::LEASE_JOBS_MAX as usize, |journal| {
+                (journal.commit_bytes_max() / LEASE_FACT_BYTES).saturating_sub(LEASE_EXPIRED_MAX)
+            });
+        let max = ask
+            .max
+            .min(u32::try_from(fit).unwrap_or(u32::MAX))
+            .clamp(1, limits::LEASE_JOBS_MAX);
+        if let Err(error) =
+            self.make_room(held, (max as usize + LEASE_EXPIRED_MAX) * LEASE_FACT_BYTES)
+        {
+            effect::tell(reply, Err(error));
+            return None;
+        }
+        let queues: Vec<(&str, u32)> = ask
+            .queues
+            .iter()
+            .map(|(name, weight)| (name.as_str(), *weight))
+            .collect();
+        let kinds: Vec<&str> = ask
+            .kinds
+            .iter()
+            .map(posthaste_core::KindName::as_str)
+            .collect();
+        let claim = posthaste_core::machine::Claim {
+            queues: &queues,
+            strict: ask.strict,
+            kinds: &kinds,
+            max,
+            lease_ms: ask.lease_ms,
+            worker: ask.worker.as_str(),
+            local: ask.local,
+        };
+        let moment = self.moment();
+        let (mut facts, mut grants) = (Vec::new(), Vec::new());
+        self.machine.lease(&claim, moment, &mut facts, &mut grants);
+        self.became_true(held, &facts, false);
+        if grants.is_empty() && ask.wait_ms > 0 {
+            return Some((reply, ask));
+        }
+        let pinned = self
+            .shared
+            .bodies
+            .pin(grants.iter().map(|grant| grant.place));
+        let inbox = Arc::downgrade(&self.shared.inbox);
+        let lease = effect::Lease {
+            grants,
+            lease_ms: ask.lease_ms,
+            pinned,
+            inbox,
+        };
+        self.let_out(held, Effect::Leased(reply, lease));
+        None
+    }
+
+    /// What time makes true.
+    pub(super) fn tick(&mut self, held: &mut Held<'_>) {
+        if held.poisoned.is_some()
+            || self
+                .make_room(held, TICK_FACTS_MAX * FACT_BYTES_MAX)
+                .is_err()
+        {
+            return;
+        }
+        let moment = self.moment();
+        let mut facts = Vec::new();
+        if self.machine.tick(moment, TICK_FACTS_MAX, &mut facts) {
+            self.shared.inbox.nudge();
+        }
+        self.became_true(held, &facts, false);
+    }
+
+    /// Serves whoever waits for what became ready, and ends waits that are over.
+    pub(super) fn serve(&mut self, held: &mut Held<'_>) {
+        if let Some(poisoned) = &held.poisoned {
+            return self.dismiss(poisoned);
+        }
+        let mut ready: Vec<String> = Vec::new();
+        let waiting = !self.waiters.is_empty();
+        self.machine.drain_ready(|queue| {
+            if waiting {
+                ready.push(queue.to_owned());
+            }
+        });
+        if !ready.is_empty() {
+            for (ask, reply, until) in self.waiters.interested(&ready) {
+                if let Some((reply, ask)) = self.lease(held, ask, reply) {
+                    self.waiters.put_back(ask, reply, until);
+                }
+            }
+        }
+        let now = self.shared.clock.now().mono;
+        for reply in self.waiters.over(now) {
+            let inbox = Arc::downgrade(&self.shared.inbox);
+            let lease = effect::Lease {
+                grants: Vec::new(),
+                lease_ms: 0,
+                pinned: Vec::new(),
+                inbox,
+            };
+            self.let_out(held, Effect::Leased(reply, lease));
+        }
+        for (slot, id, reply) in self.watchers.over(now) {
+            self.tell_watcher(held, slot, id, reply);
+        }
+    }
+}
