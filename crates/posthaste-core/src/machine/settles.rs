@@ -12,12 +12,12 @@ use crate::time::WallMs;
 /// Tokens of one page.
 pub const SETTLE_PAGE: usize = 1024;
 
-/// How much later than due settles may be forgotten, so that few facts forget many. Nobody sees
-/// it: whoever asks is told by the age.
+/// How much later than due settles may be forgotten where nothing else happens, or where there are
+/// many: few facts then forget many. Nobody sees it: whoever asks is told by the age.
 const SLACK_MS: u64 = 10_000;
 
 /// Pages up to which the oldest settle is looked for; beyond, a lower bound will do.
-const SEARCHED_PAGES: usize = 64;
+const SEARCHED_PAGES: usize = 16;
 
 /// The applied settles of neighbouring tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Settles {
         self.count > SETTLE_MEMORY_MAX
     }
 
-    /// From when on there is something to forget by age.
+    /// When to wake up to forget by age, if nothing else happens before.
     pub(super) fn next_over(&self) -> Option<WallMs> {
         let known = self.oldest < WallMs(u64::MAX);
         known.then(|| self.oldest.plus(SETTLE_MEMORY_MS + SLACK_MS))
@@ -212,7 +212,11 @@ impl Settles {
         }
         // What was applied at this very instant ten minutes ago is over, too.
         let before = WallMs((now.0 + 1).saturating_sub(SETTLE_MEMORY_MS));
-        (self.next_over()? <= now).then_some(before)
+        let few = self.pages.len() <= SEARCHED_PAGES;
+        let slack = if few { 0 } else { SLACK_MS };
+        let known = self.oldest < WallMs(u64::MAX);
+        let over = known && self.oldest.plus(SETTLE_MEMORY_MS + slack) <= now;
+        over.then_some(before)
     }
 
     /// Before which instant everything is forgotten.

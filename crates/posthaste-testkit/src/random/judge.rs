@@ -65,8 +65,11 @@ fn loosened_kind(kind: ErrorKind) -> ErrorKind {
 }
 
 /// What people are shown, without what the promises leave open: since when a running job was
-/// ready.
+/// ready, and what went wrong with a completed one before.
 fn shown(mut view: JobView) -> JobView {
+    if view.state == JobState::Completed {
+        view.error = None;
+    }
     if view.state == JobState::Running {
         view.at = view.enqueued_at;
     }
