@@ -181,11 +181,12 @@ pub(crate) fn placed(base: At, span: Span) -> Place {
     pack(at, span.size as usize)
 }
 
-/// Checks a commit and writes its records. `whole` fetches a job again whose payload is edited.
+/// Checks a commit and writes its records. `whole` fetches a job again whose payload is edited,
+/// and when it was accepted.
 pub(crate) fn prepare(
     commit: &Commit,
     now: WallMs,
-    mut whole: impl FnMut(JobId) -> Option<NewJob>,
+    mut whole: impl FnMut(JobId) -> Option<(NewJob, WallMs)>,
 ) -> Result<Prepared> {
     check::commit(commit)?;
     let mut prepared = Prepared {
@@ -226,7 +227,7 @@ fn one(
     now: WallMs,
     prepared: &mut Prepared,
     records: &mut Vec<u8>,
-    whole: &mut impl FnMut(JobId) -> Option<NewJob>,
+    whole: &mut impl FnMut(JobId) -> Option<(NewJob, WallMs)>,
 ) -> Result<Light> {
     Ok(match command {
         Command::Enqueue(job) => {
@@ -251,11 +252,11 @@ fn one(
                 None => None,
                 Some(payload) => {
                     prepared.grows = true;
-                    let mut job = whole(*id).ok_or_else(|| no_such_job(*id))?;
+                    let (mut job, accepted) = whole(*id).ok_or_else(|| no_such_job(*id))?;
                     job.payload = payload.clone();
                     job.priority = edit.priority.unwrap_or(job.priority);
                     Some(append(records, |into| {
-                        body::write_job(into, &job, now, None)
+                        body::write_job(into, &job, accepted, None)
                     }))
                 }
             };
@@ -434,12 +435,13 @@ pub(crate) fn outcome_digest(outcome: &Outcome) -> u32 {
 }
 
 /// A job again, as it was enqueued, to be written with another payload.
-pub(crate) fn again(view: JobView) -> NewJob {
+pub(crate) fn again(view: JobView) -> (NewJob, WallMs) {
+    let accepted = view.enqueued_at;
     let mut job = NewJob::new(view.id, view.queue, view.kind, view.payload);
     job.priority = view.priority;
     job.deadline = view.deadline;
     job.retry = view.retry;
     job.tags = view.tags;
     job.metadata = view.metadata;
-    job
+    (job, accepted)
 }

@@ -3,7 +3,7 @@
 use posthaste_core::command::{Command, Edit, Reply};
 use posthaste_core::error::{ErrorKind, Result};
 use posthaste_core::ids::JobId;
-use posthaste_core::job::{JobState, NewJob, OnConflict, Start, UniqueBy};
+use posthaste_core::job::{DeadReason, JobState, NewJob, OnConflict, Start, UniqueBy};
 use posthaste_core::limits;
 use posthaste_core::time::WallMs;
 
@@ -34,8 +34,16 @@ impl Model {
         }
     }
 
+    /// What can be said of a command without looking at any job comes before everything else.
+    pub(super) fn check_command(&self, command: &Command) -> Result<()> {
+        match command {
+            Command::Enqueue(job) => self.check(job),
+            Command::Settle { outcome, .. } => super::settle::check(outcome),
+            _ => Ok(()),
+        }
+    }
+
     fn enqueue(&mut self, job: &NewJob) -> Result<Reply> {
-        self.check(job)?;
         if let Some(key) = &job.idempotency_key
             && let Some(taken) = self.job_keys.iter().find(|taken| taken.key == *key)
         {
@@ -113,9 +121,13 @@ impl Model {
                 at: wall,
             });
         }
+        let late = job.deadline.is_some_and(|deadline| deadline <= wall);
+        if late {
+            self.end(job.id, JobState::Dead, Some(DeadReason::Expired));
+        }
         Reply::Enqueued {
             id: job.id,
-            state,
+            state: if late { JobState::Dead } else { state },
             existing: false,
         }
     }

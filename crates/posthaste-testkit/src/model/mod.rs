@@ -163,6 +163,10 @@ impl Model {
         if commit.commands.len() > limits::COMMANDS_PER_COMMIT_MAX {
             return Err(refusal(ErrorKind::TooLarge, "too many commands"));
         }
+        for (index, command) in commit.commands.iter().enumerate() {
+            self.check_command(command)
+                .map_err(|error| error.at_command(index))?;
+        }
         let before = self.clone();
         let mut replies = Vec::new();
         for (index, command) in commit.commands.iter().enumerate() {
@@ -174,6 +178,7 @@ impl Model {
                 }
             }
         }
+        self.pass(); // what was brought back past its deadline is dead again
         let answer = Committed {
             replies,
             repeated: false,

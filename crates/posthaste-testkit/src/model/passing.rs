@@ -43,7 +43,7 @@ impl Model {
         self.pass();
     }
 
-    fn pass(&mut self) {
+    pub(super) fn pass(&mut self) {
         let now = self.now;
         let over = |row: &Row| {
             row.lease

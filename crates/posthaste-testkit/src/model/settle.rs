@@ -13,7 +13,6 @@ use super::{Applied, Model, refusal};
 
 impl Model {
     pub(super) fn settle(&mut self, id: JobId, token: Token, outcome: &Outcome) -> Result<Reply> {
-        check(outcome)?;
         if let Some(reply) = self.settled_before(id, token, outcome)? {
             return Ok(reply);
         }
@@ -194,7 +193,7 @@ impl Model {
     }
 }
 
-fn check(outcome: &Outcome) -> Result<()> {
+pub(super) fn check(outcome: &Outcome) -> Result<()> {
     match outcome {
         Outcome::Completed {
             result: Some(result),
