@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::job::JobState;
+use crate::machine::ended::Ended;
 use crate::machine::rows::{List, Mark, NONE, Row};
 use crate::machine::state::Machine;
 
@@ -106,6 +107,16 @@ impl Machine {
         Ok(slots)
     }
 
+    fn all_of(&self, ended: &Ended) -> Result<BTreeSet<u32>, String> {
+        let listed = self.walk(&ended.list)?;
+        let at = |slot: &u32| self.rows.get(*slot).at();
+        if !listed.is_sorted_by_key(at) {
+            return Err("ended jobs are not in order".into());
+        }
+        let early = ended.early.iter().map(|(_, slot)| *slot);
+        Ok(listed.into_iter().chain(early).collect())
+    }
+
     fn audit_lists(&self) -> Found {
         let mut ready: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
         let (mut done, mut dead) = (BTreeSet::new(), BTreeSet::new());
@@ -117,8 +128,8 @@ impl Machine {
                 _ => {}
             }
         }
-        same("done", &self.walk(&self.done)?.into_iter().collect(), &done)?;
-        same("dead", &self.walk(&self.dead)?.into_iter().collect(), &dead)?;
+        same("done", &self.all_of(&self.done)?, &done)?;
+        same("dead", &self.all_of(&self.dead)?, &dead)?;
         for (id, lane) in (0..).zip(&self.lanes) {
             let slots = self.walk(&lane.list)?;
             let orders: Vec<u64> = slots.iter().map(|s| self.rows.get(*s).order()).collect();

@@ -121,10 +121,10 @@ impl Machine {
     /// Forgets jobs that ended first, where more are kept than may be; at most `most`.
     pub(super) fn trim(&mut self, course: &mut Course<'_, '_>, most: usize) {
         for _ in 0..most {
-            let oldest = if self.done.len > self.bounds.done {
-                self.done.head
-            } else if self.dead.len > self.bounds.dead {
-                self.dead.head
+            let oldest = if self.done.len() > self.bounds.done as usize {
+                self.done.first(&self.rows)
+            } else if self.dead.len() > self.bounds.dead as usize {
+                self.dead.first(&self.rows)
             } else {
                 NONE
             };

@@ -151,12 +151,10 @@ impl Machine {
                 }
             }
             JobState::Completed | JobState::Cancelled => {
-                let (prev, next) = spot.unwrap_or((self.done.tail, NONE));
-                self.done.insert(&mut self.rows, slot, prev, next);
+                self.done.insert(&mut self.rows, slot, spot);
             }
             JobState::Dead => {
-                let (prev, next) = spot.unwrap_or((self.dead.tail, NONE));
-                self.dead.insert(&mut self.rows, slot, prev, next);
+                self.dead.insert(&mut self.rows, slot, spot);
             }
         }
         if let Some(deadline) = self.waits_until(slot, state, row) {

@@ -9,6 +9,7 @@ mod audit;
 mod claim;
 mod claims;
 mod commit;
+mod ended;
 mod enqueue;
 mod evolve;
 pub mod fact;

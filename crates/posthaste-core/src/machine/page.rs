@@ -88,13 +88,13 @@ impl Machine {
         out: &mut Vec<Slot>,
     ) -> Option<u64> {
         let dead = state == JobState::Dead;
-        let tail = if dead { self.dead.tail } else { self.done.tail };
+        let ended = if dead { &self.dead } else { &self.done };
         let still_there = |slot: &u32| {
             let state = self.rows.job(*slot).and_then(Row::state);
             state.is_some_and(|state| state.is_final() && dead == (state == JobState::Dead))
         };
         let from = cursor.and_then(|cursor| u32::try_from(cursor & (ENDED - 1)).ok());
-        let mut slot = from.filter(still_there).unwrap_or(tail);
+        let mut slot = from.filter(still_there).unwrap_or(ended.newest());
         let full = out.len() + max;
         for _ in 0..PAGE_EXAMINED_MAX {
             if slot == NONE || out.len() == full {
@@ -104,7 +104,7 @@ impl Machine {
             if wanted.fits(row, self.lane_ids.get(row.lane)) {
                 out.push(Slot(slot));
             }
-            slot = row.prev;
+            slot = ended.before(&self.rows, slot);
         }
         (slot != NONE).then_some(ENDED | u64::from(slot))
     }

@@ -41,7 +41,7 @@ pub(super) enum Mark {
     Deadline = 0b0000_1000,
     Lease = 0b0001_0000,
     Unreadable = 0b0010_0000,
-    /// It waits among the returned of its lane, not in the list.
+    /// It is beside its list: among the returned of its lane, or ended early by the clock.
     Returned = 0b0100_0000,
 }
 

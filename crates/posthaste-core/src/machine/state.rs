@@ -8,6 +8,7 @@ use crate::job::{JobState, RetryRule};
 use crate::limits;
 use crate::machine::action::RowView;
 use crate::machine::claims::Claims;
+use crate::machine::ended::Ended;
 use crate::machine::fact::{Place, QueueConfig, Slot};
 use crate::machine::hash::{Index, Sides, mix};
 use crate::machine::keys::Keys;
@@ -108,9 +109,9 @@ pub struct Machine {
     pub(super) ids: Index,
     pub(super) jobs: u64,
     pub(super) free: List,
-    /// Completed and cancelled jobs, the one that ended first in front.
-    pub(super) done: List,
-    pub(super) dead: List,
+    /// Completed and cancelled jobs.
+    pub(super) done: Ended,
+    pub(super) dead: Ended,
     pub(super) queues: Vec<Queue>,
     pub(super) queue_ids: BTreeMap<Arc<str>, u32>,
     pub(super) kinds: Pool<Arc<str>>,
@@ -171,8 +172,8 @@ impl Machine {
             ids: Index::new(ID_SHARDS),
             jobs: 0,
             free: List::EMPTY,
-            done: List::EMPTY,
-            dead: List::EMPTY,
+            done: Ended::new(),
+            dead: Ended::new(),
             queues: Vec::new(),
             queue_ids: BTreeMap::new(),
             kinds: Pool::new(),

@@ -4,9 +4,10 @@ use crate::job::{DeadReason, JobState};
 use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS};
 use crate::machine::action::Moment;
 use crate::machine::commit::Course;
+use crate::machine::ended::Ended;
 use crate::machine::fact::{Cause, Fact, Slot, To};
 use crate::machine::life::Life;
-use crate::machine::rows::{List, NONE};
+use crate::machine::rows::NONE;
 use crate::machine::state::Machine;
 use crate::time::{MonoMs, WallMs};
 
@@ -92,10 +93,10 @@ impl Machine {
     }
 
     /// The job that ended first, where it is kept no longer.
-    fn over(&self, list: &List, most: u32, kept_ms: u64, now: WallMs) -> Option<u32> {
-        let head = list.head;
-        let over =
-            head != NONE && (list.len > most || self.rows.get(head).at().plus(kept_ms) <= now);
+    fn over(&self, ended: &Ended, most: u32, kept_ms: u64, now: WallMs) -> Option<u32> {
+        let head = ended.first(&self.rows);
+        let over = head != NONE
+            && (ended.len() > most as usize || self.rows.get(head).at().plus(kept_ms) <= now);
         over.then_some(head)
     }
 
@@ -103,14 +104,15 @@ impl Machine {
     /// as can be seen.
     #[must_use]
     pub fn next_wake_ms(&self, wall: WallMs, mono: MonoMs) -> Option<u64> {
-        let too_many = self.done.len > self.bounds.done
-            || self.dead.len > self.bounds.dead
+        let too_many = self.done.len() > self.bounds.done as usize
+            || self.dead.len() > self.bounds.dead as usize
             || self.settles.too_many();
         if too_many {
             return Some(0);
         }
-        let kept = |list: &List, kept_ms| {
-            (list.head != NONE).then(|| self.rows.get(list.head).at().plus(kept_ms))
+        let kept = |ended: &Ended, kept_ms| {
+            let first = ended.first(&self.rows);
+            (first != NONE).then(|| self.rows.get(first).at().plus(kept_ms))
         };
         let instants = [
             self.deadlines.first().map(|(at, _)| *at),

@@ -164,3 +164,17 @@ fn nobody_gets_ahead_by_dating_back() {
          30 lease           => 1#1, 2#2",
     );
 }
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_ended_job_longer() {
+    check(
+        "0        enqueue 1; enqueue 2 => available, available
+         7200000  cancel 1             => cancelled
+         3600000  cancel 2             => cancelled
+         3600000  wake                 => Some(86400000)
+         90000000 tick                 => one forgotten
+         90000000 show 2               => nobody
+         93600000 tick                 => one forgotten
+         93600000 show 1               => nobody",
+    );
+}
