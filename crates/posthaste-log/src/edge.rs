@@ -33,6 +33,16 @@ pub(crate) struct Prepared {
     pub(crate) heartbeats_only: bool,
 }
 
+impl Prepared {
+    /// Bytes that it takes in the journal at most: records, facts, and the answer that its key
+    /// keeps.
+    pub(crate) fn bytes_max(&self) -> usize {
+        let facts: usize = self.commands.iter().map(Light::facts_bytes_max).sum();
+        let answer = self.key.map_or(0, |_| 64 + 32 * self.commands.len());
+        self.records.len() + facts + answer + FACT_BYTES_MAX
+    }
+}
+
 /// A record in [`Prepared::records`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
@@ -216,6 +226,10 @@ fn records_size(commit: &Commit) -> usize {
         Command::Enqueue(job) => {
             160 + job.payload.bytes.len() + 64 * (job.tags.len() + job.metadata.len())
         }
+        Command::Settle {
+            outcome: Outcome::Completed { result },
+            ..
+        } => result.as_ref().map_or(0, |result| 64 + result.bytes.len()),
         Command::Settle { .. } => 64,
         _ => 0,
     };

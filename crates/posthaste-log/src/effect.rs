@@ -16,6 +16,7 @@ use posthaste_core::{
 };
 
 use crate::bodies::{Bodies, Unreadable};
+use crate::edge::Prepared;
 use crate::format::body::{self, Note};
 use crate::format::record;
 use crate::inbox::{Ask, Inbox, Reply};
@@ -25,7 +26,7 @@ use crate::segments::Segment;
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// The answers of commits.
-    Committed(Reply<Vec<Result<Vec<Raw>>>>, Vec<Result<Vec<Raw>>>),
+    Committed(Reply<Answered>, Answered),
     /// Jobs that were handed out.
     Leased(Reply<Delivery>, Lease),
     /// A job that was asked for or waited for.
@@ -42,6 +43,22 @@ pub(crate) enum Effect {
     Copied(oneshot::Sender<bool>),
     /// The reader's thread ends.
     Stop,
+}
+
+/// What became of commits. Who asked gets back what it asked with, to drop it on its own time.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) answers: Vec<Result<Answers>>,
+    pub(crate) asked: Vec<Result<Prepared>>,
+}
+
+/// The answers of one commit.
+#[derive(Debug)]
+pub(crate) enum Answers {
+    /// As they are given.
+    Replies(Vec<CommandReply>),
+    /// Some have to be read.
+    Raw(Vec<Raw>),
 }
 
 /// An answer that may still have to be read.
@@ -218,9 +235,11 @@ impl Lease {
         };
         let places: Vec<Place> = self.grants.iter().map(|grant| grant.place).collect();
         let mut leased: Vec<Option<Leased>> = vec![None; self.grants.len()];
+        let mut names = LastNames::default();
         bodies.read_all(&places, &self.pinned, |index, bytes| {
             let grant = &self.grants[index];
-            let read = bytes.and_then(|bytes| read_leased(grant, self.lease_ms, &bytes));
+            let read =
+                bytes.and_then(|bytes| read_leased(grant, self.lease_ms, &bytes, &mut names));
             match read {
                 Ok(job) => leased[index] = Some(job),
                 Err(unreadable) => {
@@ -243,7 +262,29 @@ impl Lease {
     }
 }
 
-fn read_leased(grant: &Grant, lease_ms: u32, bytes: &Bytes) -> Result<Leased, Unreadable> {
+/// The names read last, which mostly come again: a name is checked and kept once.
+#[derive(Default)]
+struct LastNames {
+    kind: Option<KindName>,
+    queue: Option<QueueName>,
+}
+
+fn again<T: Clone + AsRef<str> + std::str::FromStr<Err = Error>>(
+    last: &mut Option<T>,
+    name: &str,
+) -> Result<T> {
+    match last {
+        Some(last) if last.as_ref() == name => Ok(last.clone()),
+        _ => Ok(last.insert(name.parse()?).clone()),
+    }
+}
+
+fn read_leased(
+    grant: &Grant,
+    lease_ms: u32,
+    bytes: &Bytes,
+    names: &mut LastNames,
+) -> Result<Leased, Unreadable> {
     let bad = |damage| Unreadable {
         path: "a segment".into(),
         offset: crate::format::place::at(grant.place).offset,
@@ -259,8 +300,8 @@ fn read_leased(grant: &Grant, lease_ms: u32, bytes: &Bytes) -> Result<Leased, Un
     Ok(Leased {
         id: grant.id,
         token: grant.token,
-        kind: KindName::new(job.summary.kind).map_err(named)?,
-        queue: QueueName::new(job.summary.queue).map_err(named)?,
+        kind: again(&mut names.kind, job.summary.kind).map_err(named)?,
+        queue: again(&mut names.queue, job.summary.queue).map_err(named)?,
         payload: job.payload(bytes),
         attempt: grant.attempt,
         max_attempts: job.summary.retry.max_attempts,

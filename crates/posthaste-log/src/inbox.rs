@@ -11,7 +11,7 @@ use posthaste_core::view::{Health, JobFilter, QueueView};
 use posthaste_core::{Error, ErrorKind, JobId, Result, Token};
 
 use crate::edge::Prepared;
-use crate::effect::{Delivery, Found, Page, Raw};
+use crate::effect::{Answered, Delivery, Found, Page};
 
 /// Questions that may wait at once.
 const ASKS_MAX: usize = 100_000;
@@ -23,7 +23,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 /// One question.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Commit(Vec<Result<Prepared>>, Reply<Vec<Result<Vec<Raw>>>>),
+    Commit(Vec<Result<Prepared>>, Reply<Answered>),
     Lease(LeaseAsk, Reply<Delivery>),
     Tail(TailJob, Reply<Found>),
     Job(JobId, Reply<Option<Found>>),

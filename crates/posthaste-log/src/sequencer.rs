@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use posthaste_core::machine::{Action, KeyLookup, Machine, Moment, Place, Slot};
 use posthaste_core::view::Health;
-use posthaste_core::{Error, ErrorKind, Payload, limits};
+use posthaste_core::{Error, ErrorKind, Now, Payload, limits};
 
 use crate::commits::{Held, Shared};
 use crate::effect::{self, Effect, Page};
@@ -185,6 +185,10 @@ impl Sequencer {
 
     fn moment(&mut self) -> Moment {
         let now = self.shared.clock.now();
+        self.moment_at(now)
+    }
+
+    fn moment_at(&mut self, now: Now) -> Moment {
         // SplitMix64 (Steele, Lea and Flood 2014): one step a decision.
         self.entropy = self.entropy.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.entropy ^ (self.entropy >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -17,7 +17,7 @@ use crate::bodies::Bodies;
 use crate::commits::Shared;
 use crate::disk::Disk;
 use crate::edge;
-use crate::effect::{self, Delivery, Effect, Raw};
+use crate::effect::{self, Answered, Answers, Delivery, Effect, Raw};
 use crate::files::{Files, io_error};
 use crate::format::{body, record};
 use crate::inbox::Ask;
@@ -212,11 +212,16 @@ impl Log {
                 edited.iter().find(|(job, _)| job.id == id).cloned()
             }));
         }
-        let raw = self.ask(|reply| Ask::Commit(prepared, reply)).await?;
-        let mut done = Vec::with_capacity(raw.len());
-        for (raws, commit) in raw.into_iter().zip(&commits) {
-            done.push(match raws {
-                Ok(raws) => self.committed(raws, commit).await,
+        let Answered { answers, asked } = self.ask(|reply| Ask::Commit(prepared, reply)).await?;
+        drop(asked);
+        let mut done = Vec::with_capacity(answers.len());
+        for (answers, commit) in answers.into_iter().zip(&commits) {
+            done.push(match answers {
+                Ok(Answers::Replies(replies)) => Ok(Committed {
+                    replies,
+                    repeated: false,
+                }),
+                Ok(Answers::Raw(raws)) => self.committed(raws, commit).await,
                 Err(error) => Err(error),
             });
         }

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use posthaste_core::machine::{Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Slot, To};
-use posthaste_core::{Error, ErrorKind, JobId, Result, Token, limits};
+use posthaste_core::machine::{
+    Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Refusal, Slot, To,
+};
+use posthaste_core::{Error, ErrorKind, JobId, Result, Token};
 
 use super::Sequencer;
 use crate::commits::Held;
 use crate::edge::{self, Light, Prepared};
-use crate::effect::{self, Effect, Found, Raw};
+use crate::effect::{self, Answered, Answers, Effect, Found, Raw};
 use crate::format::body::{self, Owner};
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::{place, record};
@@ -20,67 +22,76 @@ impl Sequencer {
     pub(super) fn commit_all(
         &mut self,
         held: &mut Held<'_>,
-        commits: Vec<Result<Prepared>>,
-        reply: Reply<Vec<Result<Vec<Raw>>>>,
+        asked: Vec<Result<Prepared>>,
+        reply: Reply<Answered>,
     ) {
-        let count = commits.len() as u64;
-        let answers = commits
-            .into_iter()
-            .map(|prepared| prepared.and_then(|prepared| self.commit(held, &prepared)))
+        let now = self.shared.clock.now();
+        let mut scratch = Scratch::default();
+        let answers = asked
+            .iter()
+            .map(|prepared| match prepared {
+                Ok(prepared) => {
+                    let moment = self.moment_at(now);
+                    self.commit(held, prepared, moment, &mut scratch)
+                }
+                Err(error) => Err(error.clone()),
+            })
             .collect();
+        drop(scratch);
+        let count = asked.len() as u64;
         self.shared
             .stats
             .commits
             .fetch_add(count, Ordering::Relaxed);
-        self.let_out(held, Effect::Committed(reply, answers));
+        self.let_out(held, Effect::Committed(reply, Answered { answers, asked }));
     }
 
-    pub(super) fn commit(&mut self, held: &mut Held<'_>, prepared: &Prepared) -> Result<Vec<Raw>> {
-        let moment = self.moment();
+    fn commit<'a>(
+        &mut self,
+        held: &mut Held<'_>,
+        prepared: &'a Prepared,
+        moment: Moment,
+        scratch: &mut Scratch<'a>,
+    ) -> Result<Answers> {
         if let Some(digest) = prepared.key {
             match self.machine.key(digest, moment.wall) {
-                KeyLookup::Free => {}
-                KeyLookup::Taken(place) => return Ok(vec![self.kept(place)]),
-                KeyLookup::Reused => return Err(key_reused()),
+                KeyLookup::Free if self.machine.has_room_for_key() => {}
+                KeyLookup::Free => return Err(Refusal::KeysFull.into()),
+                KeyLookup::Taken(place) => return Ok(Answers::Raw(vec![self.kept(place)])),
+                KeyLookup::Reused => return Err(Refusal::KeyReused.into()),
             }
-        }
-        if prepared.key.is_some() && !self.machine.has_room_for_key() {
-            return Err(keys_full());
         }
         if prepared.grows && self.shared.stats.disk_low.load(Ordering::Relaxed) {
             return Err(disk_full());
         }
-        let facts: usize = prepared.commands.iter().map(Light::facts_bytes_max).sum();
-        let records = prepared.records.len();
-        let answer_record = if prepared.key.is_some() {
-            64 + 32 * prepared.commands.len()
-        } else {
-            0
-        };
-        self.make_room(held, records + answer_record + facts + FACT_BYTES_MAX)?;
+        self.make_room(held, prepared.bytes_max())?;
         let places = self.keep(held, &prepared.records, &prepared.commands);
-        let actions = actions(prepared, &places)?;
-        let (mut facts, mut answers) = (
-            Vec::with_capacity(actions.len()),
-            Vec::with_capacity(actions.len()),
-        );
-        let outcome = self
-            .machine
-            .commit(&actions, moment, &mut facts, &mut answers);
+        scratch.clear();
+        fill_actions(prepared, &places, &mut scratch.actions)?;
+        let Scratch {
+            actions,
+            facts,
+            answers,
+        } = scratch;
+        let outcome = self.machine.commit(actions, moment, facts, answers);
         if outcome.is_ok() && !facts.is_empty() {
             if let Some(journal) = held.journal.as_mut() {
                 journal.push_bodies(&prepared.records);
             }
-            self.became_true(held, &facts, true);
+            self.became_true(held, facts, true);
         }
-        drop(actions);
         self.drop_unused(&places);
         outcome?;
         self.note_progress(&prepared.commands);
-        let raws: Vec<Raw> = answers.iter().map(|answer| self.raw(answer)).collect();
-        match prepared.key {
-            None => Ok(raws),
-            Some(digest) => self.keep_answer(held, digest, raws, moment),
+        match (prepared.key, answers.iter().map(effect::reply_of).collect()) {
+            (None, Some(replies)) => Ok(Answers::Replies(replies)),
+            (key, _) => {
+                let raws: Vec<Raw> = answers.iter().map(|answer| self.raw(answer)).collect();
+                if let Some(digest) = key {
+                    self.keep_answer(held, digest, &raws, moment);
+                }
+                Ok(Answers::Raw(raws))
+            }
         }
     }
 
@@ -151,9 +162,9 @@ impl Sequencer {
         &mut self,
         held: &mut Held<'_>,
         digest: posthaste_core::machine::KeyDigest,
-        raws: Vec<Raw>,
+        raws: &[Raw],
         moment: Moment,
-    ) -> Result<Vec<Raw>> {
+    ) {
         let replies: Vec<_> = raws
             .iter()
             .filter_map(|raw| match raw {
@@ -179,7 +190,6 @@ impl Sequencer {
         }
         // The commands were applied: a full table of keys only costs the repetition its answer.
         self.drop_unused(&[place]);
-        Ok(raws)
     }
 
     /// What is kept under a job's own key, read here: a repeated job inside a commit with a key of
@@ -345,46 +355,41 @@ impl Sequencer {
     }
 }
 
+/// What is used again from one commit of a request to the next.
+#[derive(Default)]
+struct Scratch<'a> {
+    actions: Vec<Action<'a>>,
+    facts: Vec<Fact<'a>>,
+    answers: Vec<Answer>,
+}
+
+impl Scratch<'_> {
+    fn clear(&mut self) {
+        self.actions.clear();
+        self.facts.clear();
+        self.answers.clear();
+    }
+}
+
 /// The actions of a commit, its records in their places.
-fn actions<'a>(prepared: &'a Prepared, places: &[Place]) -> Result<Vec<Action<'a>>> {
+fn fill_actions<'a>(
+    prepared: &'a Prepared,
+    places: &[Place],
+    into: &mut Vec<Action<'a>>,
+) -> Result<()> {
     let mut next = places.iter().copied();
-    prepared
-        .commands
-        .iter()
-        .map(|command| {
-            let place = command
-                .span()
-                .and_then(|_| next.next())
-                .unwrap_or(Place::NONE);
-            command.action(&prepared.records, place)
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|damage| {
+    for command in &prepared.commands {
+        let place = command.span().and_then(|_| next.next());
+        let action = command.action(&prepared.records, place.unwrap_or(Place::NONE));
+        into.push(action.map_err(|damage| {
             Error::new(
                 ErrorKind::Invalid,
                 format!("a record of the commit can't be read back: {damage}"),
             )
-        })
-}
-
-fn key_reused() -> Error {
-    Error::new(
-        ErrorKind::KeyReused,
-        "the idempotency key was used with another body",
-    )
-    .next("use a new key for a new request; repeat a request with exactly the same body")
-}
-
-fn keys_full() -> Error {
-    Error::new(
-        ErrorKind::Busy,
-        format!(
-            "{} idempotency keys are live, which is the most there may be",
-            limits::KEYS_MAX
-        ),
-    )
-    .next("wait until the oldest are forgotten, 24 hours after they were used, or send fewer keys")
-    .retry_after_ms(60_000)
+            .next("this is a defect of the store: please report it")
+        })?);
+    }
+    Ok(())
 }
 
 fn disk_full() -> Error {
