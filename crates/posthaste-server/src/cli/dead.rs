@@ -1,10 +1,10 @@
 //! `dead`: jobs that were given up on.
 
-use posthaste_core::{Command as Verb, JobId, JobState, Result, Store, limits};
-use posthaste_server::sweep::{self, Deed};
+use posthaste_core::{Command as Verb, JobId, JobState, Result, Store};
+use posthaste_server::sweep::Deed;
 
 use super::jobs::{self, Which};
-use super::{Global, SERVER, print, store};
+use super::{Global, SERVER, store};
 
 /// What to do with dead jobs.
 #[derive(Debug, clap::Subcommand)]
@@ -64,22 +64,11 @@ async fn each(
         return jobs::change(store, chosen.ids, verb, json).await;
     }
     let filter = chosen.which.filter(Some(JobState::Dead));
-    let mut told = 0;
-    let changed = sweep::all(store, deed, &filter, limits::PAGE_MAX, |changed| {
-        if changed >= told + 10_000 {
-            told = changed;
-            print::note(&format!("{changed} so far"));
-        }
-    })
-    .await?;
-    if json {
-        print::json(&serde_json::json!({"changed": changed}));
-    } else {
-        let word = match deed {
-            Deed::Redrive => "redriven",
-            Deed::Prune { .. } | Deed::Delete => "deleted",
-        };
-        print::line(&format!("{changed} dead jobs {word}"));
-    }
+    let changed = jobs::sweep_all(store, deed, &filter).await?;
+    let word = match deed {
+        Deed::Redrive => "redriven",
+        Deed::Prune { .. } | Deed::Delete => "deleted",
+    };
+    jobs::print_changed(changed, word, json);
     Ok(())
 }

@@ -9,8 +9,10 @@ use posthaste_core::port::TailJob;
 use posthaste_core::view::{JobFilter, JobView};
 use posthaste_core::{
     Command as Verb, Commit, Error, ErrorKind, JobId, JobState, KindName, Payload, QueueName,
-    Reply, Result, Store, limits, suggest,
+    Reply, Result, Store, WallMs, limits, suggest,
 };
+use posthaste_server::mint;
+use posthaste_server::sweep::{self, Deed};
 
 use super::config::span;
 use super::{Global, SERVER, print, store};
@@ -45,6 +47,17 @@ pub(super) enum Command {
         /// The jobs' ids
         #[arg(required = true)]
         ids: Vec<JobId>,
+    },
+    /// Forget jobs that came to an end long enough ago
+    Prune {
+        /// In this state: completed, dead or cancelled
+        #[arg(long, value_name = "STATE", value_parser = state)]
+        state: JobState,
+        /// That ended at least this long ago
+        #[arg(long, value_name = "DURATION", value_parser = span)]
+        older_than: Duration,
+        #[command(flatten)]
+        which: Which,
     },
     /// Change a waiting or dead job
     Edit {
@@ -130,6 +143,18 @@ async fn act(command: Command, store: &dyn Store, json: bool) -> Result<()> {
         Command::Cancel { ids } => change(store, ids, Verb::Cancel, json).await,
         Command::Retry { ids } => change(store, ids, Verb::Retry, json).await,
         Command::Delete { ids } => change(store, ids, Verb::Delete, json).await,
+        Command::Prune {
+            state,
+            older_than,
+            which,
+        } => {
+            let older_than = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
+            let ended_before = WallMs(mint::now().0.saturating_sub(older_than));
+            let deed = Deed::Prune { ended_before };
+            let changed = sweep_all(store, &deed, &which.filter(Some(state))).await?;
+            print_changed(changed, "deleted", json);
+            Ok(())
+        }
         Command::Edit {
             id,
             payload,
@@ -356,6 +381,27 @@ pub(super) async fn change(
         }
     }
     refused.map_or(Ok(()), Err)
+}
+
+/// Does `deed` to every job of `filter`, and tells of it now and then.
+pub(super) async fn sweep_all(store: &dyn Store, deed: &Deed, filter: &JobFilter) -> Result<u64> {
+    let mut told = 0;
+    sweep::all(store, deed, filter, limits::PAGE_MAX, |changed| {
+        if changed >= told + 10_000 {
+            told = changed;
+            print::note(&format!("{changed} so far"));
+        }
+    })
+    .await
+}
+
+/// Says how many jobs were changed.
+pub(super) fn print_changed(changed: u64, word: &str, json: bool) {
+    if json {
+        print::json(&serde_json::json!({"changed": changed}));
+    } else {
+        print::line(&format!("{changed} jobs {word}"));
+    }
 }
 
 /// A refusal, naming the job.

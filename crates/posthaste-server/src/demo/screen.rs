@@ -126,7 +126,7 @@ impl Screen {
             self.last = totals;
             match self.form {
                 Form::Table => self.table(&look, parties, customers, length),
-                Form::Lines => print::line(&line(&look, length)),
+                Form::Lines => print::line(&summary(&look, length).join("  ")),
                 Form::Json => print::json(&serde_json::json!({
                     "event": "second", "second": look.second, "totals": json(&totals),
                     "completed_per_second": look.rate,
@@ -138,53 +138,68 @@ impl Screen {
     }
 
     fn table(&mut self, look: &Look, parties: &Parties, customers: &Customers, length: Duration) {
-        let mut lines = vec![line(look, length), String::new()];
-        lines.push(format!(
-            "{:<12}{:>9}{:>9}{:>11}{:>9}{:>7}  {}",
-            "third party", "waiting", "running", "completed", "retried", "dead", "manners"
-        ));
+        let [rate, counts] = summary(look, length);
+        let mut lines = vec![rate, counts, String::new()];
+        let row = |cells: [&str; 7]| {
+            let [party, waiting, running, completed, retried, dead, manners] = cells;
+            format!(
+                "{party:<12}{waiting:>9}{running:>9}{completed:>11}{retried:>9}{dead:>7}  {manners}"
+            )
+        };
+        lines.push(row([
+            "third party",
+            "waiting",
+            "running",
+            "completed",
+            "retried",
+            "dead",
+            "manners",
+        ]));
         for party in &PARTIES {
-            let queue = look
-                .queues
-                .iter()
-                .find(|queue| queue.name.as_str() == party.queue);
+            let mut queues = look.queues.iter();
+            let queue = queues.find(|queue| queue.name.as_str() == party.queue);
             let totals = queue.map(|queue| queue.totals).unwrap_or_default();
             let held = |state: JobState| queue.map_or(0, |queue| queue.held[state as usize]);
-            let waiting: u64 = JobState::ALL
-                .into_iter()
-                .filter(|it| it.is_waiting())
-                .map(held)
-                .sum();
-            lines.push(format!(
-                "{:<12}{:>9}{:>9}{:>11}{:>9}{:>7}  {}",
+            let waiting = JobState::ALL.into_iter().filter(|state| state.is_waiting());
+            lines.push(row([
                 party.queue,
-                number(waiting),
-                number(held(JobState::Running)),
-                number(totals.completed),
-                number(totals.retried),
-                number(totals.dead),
-                party.manners
-            ));
+                &number(waiting.map(held).sum()),
+                &number(held(JobState::Running)),
+                &number(totals.completed),
+                &number(totals.retried),
+                &number(totals.dead),
+                party.manners,
+            ]));
         }
         let (refused, last) = customers.refused();
+        let (refused, troubles) = (number(refused), parties.troubles());
         if let Some(error) = last {
             lines.push(format!(
-                "{} customers were refused: {}",
-                number(refused),
+                "{refused} customers were refused: {}",
                 error.message()
             ));
         }
-        if parties.troubles() > 0 {
+        if troubles > 0 {
             lines.push(format!(
                 "{} verbs of the workers were refused",
-                number(parties.troubles())
+                number(troubles)
             ));
         }
+        self.draw(&lines);
+    }
+
+    /// Draws lines over those that were drawn last. A line that is wider than the terminal is cut,
+    /// because one that wraps would be two.
+    fn draw(&mut self, lines: &[String]) {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout());
+        let width = size.map_or(80, |size| usize::from(size.ws_col));
+        let width = if width == 0 { 80 } else { width };
+        let cut = |line: &String| line.chars().take(width - 1).collect::<String>() + "\x1b[K";
+        let text: Vec<String> = lines.iter().map(cut).collect();
         let up = match self.drawn {
             0 => String::new(),
             drawn => format!("\x1b[{drawn}F"),
         };
-        let text: Vec<String> = lines.iter().map(|line| format!("{line}\x1b[K")).collect();
         print::line(&format!("{up}{}", text.join("\n")));
         self.drawn = lines.len();
     }
@@ -261,24 +276,30 @@ fn sum(totals: &Totals) -> String {
     format!("{text}   ({} attempts retried)", number(totals.retried))
 }
 
-fn line(look: &Look, length: Duration) -> String {
+/// How fast it goes, and what it came to so far.
+fn summary(look: &Look, length: Duration) -> [String; 2] {
     let totals = &look.totals;
     let latency = look.latency.map_or_else(
         || "no latency yet".to_owned(),
         |(p50, p99)| format!("p50 {p50} ms, p99 {p99} ms"),
     );
-    format!(
-        "{:>3}s of {}s  {} jobs/s, {latency}  accepted {}, completed {}, retried {}, dead {}, cancelled {}, backlog {}",
-        look.second,
-        length.as_secs(),
-        number(look.rate),
-        number(totals.accepted),
-        number(totals.completed),
-        number(totals.retried),
-        number(totals.dead),
-        number(totals.cancelled),
-        number(totals.waiting + totals.running),
-    )
+    [
+        format!(
+            "{:>3}s of {}s  {} jobs/s, {latency}",
+            look.second,
+            length.as_secs(),
+            number(look.rate)
+        ),
+        format!(
+            "accepted {}, completed {}, retried {}, dead {}, cancelled {}, backlog {}",
+            number(totals.accepted),
+            number(totals.completed),
+            number(totals.retried),
+            number(totals.dead),
+            number(totals.cancelled),
+            number(totals.waiting + totals.running),
+        ),
+    ]
 }
 
 fn json(totals: &Totals) -> serde_json::Value {

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use posthaste::wire::{self, Sweep};
 use posthaste_core::port::TailJob;
-use posthaste_core::view::{JobFilter, JobView};
+use posthaste_core::view::{JobFilter, JobPage, JobView};
 use posthaste_core::{
     Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, duration, limits,
 };
@@ -17,6 +17,10 @@ use crate::sweep;
 
 /// Jobs of a page where no number is asked for.
 const PAGE: u32 = 100;
+/// Jobs of a page's first piece.
+const PIECE: u32 = 16;
+/// Bytes of payloads and results after which a page is long enough.
+const PAGE_BYTES_MAX: usize = limits::COMMIT_BYTES_MAX;
 
 /// `POST /v1/jobs`: one job, or an array of them, all or none.
 pub(super) async fn enqueue(State(served): State<Served>, request: Request) -> Answer {
@@ -52,11 +56,51 @@ pub(super) async fn list(State(served): State<Served>, RawQuery(query): RawQuery
         cursor,
         ..Sweep::default()
     };
-    let page = served
-        .store
-        .jobs(sweep.filter()?, sweep.cursor()?, max)
-        .await?;
+    let page = page(&served, sweep.filter()?, sweep.cursor()?, max).await?;
     json(StatusCode::OK, &wire::JobPage::write(&page))
+}
+
+/// One page, asked for in pieces, so that jobs with large payloads make a short page and not a
+/// large answer.
+async fn page(
+    served: &Served,
+    filter: JobFilter,
+    cursor: Option<u64>,
+    max: u32,
+) -> Result<JobPage> {
+    let mut page = JobPage {
+        jobs: Vec::new(),
+        next: cursor,
+    };
+    let (mut bytes, mut piece) = (0, PIECE);
+    loop {
+        let left = max - u32::try_from(page.jobs.len()).unwrap_or(max).min(max);
+        let filter = filter.clone();
+        let more = served
+            .store
+            .jobs(filter, page.next, piece.min(left))
+            .await?;
+        let grown: usize = more.jobs.iter().map(size).sum();
+        bytes += grown;
+        // Small ones are asked for at once.
+        if grown < PAGE_BYTES_MAX / 100 {
+            piece = limits::PAGE_MAX;
+        }
+        let nothing = more.jobs.is_empty();
+        page.jobs.extend(more.jobs);
+        page.next = more.next;
+        if page.next.is_none()
+            || nothing
+            || page.jobs.len() >= max as usize
+            || bytes >= PAGE_BYTES_MAX
+        {
+            return Ok(page);
+        }
+    }
+}
+
+fn size(job: &JobView) -> usize {
+    job.payload.bytes.len() + job.result.as_ref().map_or(0, |result| result.bytes.len())
 }
 
 /// `GET /v1/jobs/{id}`, with `?wait=30s` once it has come to an end or the wait is over.

@@ -1,6 +1,13 @@
 //! Bad input over HTTP: each a documented status, a slug, and what to do next.
 
+use std::sync::Arc;
+
+use posthaste_log::{Location, Options};
+use posthaste_server::server::Limits;
+use posthaste_testkit::disk::FaultDisk;
+
 use crate::client::Server;
+use crate::watched::Watched;
 
 const MIB: usize = 1024 * 1024;
 
@@ -299,6 +306,33 @@ fn places_and_ways_that_are_not() {
         "invalid",
         "prune",
     );
+}
+
+#[test]
+fn a_full_disk_refuses_new_work_and_settles_what_there_is() {
+    let disk = FaultDisk::new();
+    let mut options = Options::new(Location::Directory("/store".into()));
+    options.disk = Arc::new(disk.clone());
+    options.segment_bytes = 64 * 1024;
+    options.reserve_bytes = 1024 * 1024;
+    let server = Server::over(Watched::open(options), Limits::default());
+    let id = server.enqueue(r#"{"kind":"a","queue":"q"}"#);
+    let used = 64 * 1024 * 1024 - disk.free().min(64 * 1024 * 1024);
+    disk.set_capacity(Some(used + 512 * 1024));
+    let large = format!(r#"{{"kind":"a","payload":"{}"}}"#, "x".repeat(30_000));
+    let full = (0..100)
+        .map(|_| server.send("POST", "/v1/jobs", &large))
+        .find(|answer| answer.status != 201)
+        .expect("the disk is full at some time");
+    check_answer(full, "a full disk", 507, "disk-full", "disk");
+    let lease = server.send("POST", "/v1/leases", r#"{"queues":["q"]}"#);
+    let token = &lease.body["jobs"][0]["token"];
+    let settle = format!(r#"[{{"id":"{id}","token":{token},"outcome":"completed"}}]"#);
+    let settled = server.send("POST", "/v1/leases/settle", &settle);
+    assert_eq!(settled.body["results"][0]["status"], "ok", "{settled:?}");
+    disk.set_capacity(None);
+    server.store.clock.advance(10_000);
+    server.enqueue(r#"{"kind":"a","queue":"q"}"#);
 }
 
 #[test]

@@ -32,7 +32,11 @@ impl Server {
 
     /// Serves an empty store under `limits`.
     pub(crate) fn with(limits: server::Limits) -> Self {
-        let store = Watched::new();
+        Self::over(Watched::new(), limits)
+    }
+
+    /// Serves `store`.
+    pub(crate) fn over(store: Watched, limits: server::Limits) -> Self {
         let served = Served::new(Arc::new(store.clone()) as Arc<dyn Store>);
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();

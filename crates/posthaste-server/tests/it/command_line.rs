@@ -191,6 +191,37 @@ fn data_that_cannot_be_used_is_left_alone() {
 }
 
 #[test]
+fn data_of_a_newer_version_and_data_that_is_damaged_are_named() {
+    let dir = dir();
+    binary::json(
+        dir.path(),
+        &["enqueue", "--kind", "a", "--store", "file:./data"],
+    );
+    let superblock = dir.path().join("data/superblock");
+    let kept = std::fs::read(&superblock).expect("read");
+
+    let mut newer = kept.clone();
+    for slot in newer.chunks_exact_mut(4096) {
+        slot[4..6].copy_from_slice(&u16::MAX.to_le_bytes());
+        let crc = crc32c::crc32c(&slot[..4092]);
+        slot[4092..].copy_from_slice(&crc.to_le_bytes());
+    }
+    std::fs::write(&superblock, &newer).expect("written");
+    let list = || run(dir.path(), &["jobs", "list", "--store", "file:./data"]);
+    check_next(&list(), 8, "newer version");
+    assert_eq!(
+        std::fs::read(&superblock).expect("read"),
+        newer,
+        "it is left alone"
+    );
+
+    std::fs::write(&superblock, vec![0x55; kept.len()]).expect("written");
+    check_next(&list(), 6, "superblock");
+    std::fs::write(&superblock, &kept).expect("written");
+    assert_eq!(held(dir.path(), "file:./data", "available"), 1);
+}
+
+#[test]
 fn a_server_that_is_not_there() {
     let dir = dir();
     let output = run(

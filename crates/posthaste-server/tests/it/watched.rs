@@ -27,9 +27,14 @@ impl Drop for Pending {
 }
 
 impl Watched {
+    /// An empty one in memory.
     pub(crate) fn new() -> Self {
+        Self::open(Options::new(Location::Memory))
+    }
+
+    /// One that is opened as `options` say, but for the clock.
+    pub(crate) fn open(mut options: Options) -> Self {
         let clock = ManualClock::at(WallMs(1_800_000_000_000));
-        let mut options = Options::new(Location::Memory);
         options.clock = Arc::new(clock.clone());
         Self {
             store: Arc::new(Log::open(options).expect("a store")),
