@@ -66,7 +66,7 @@ impl Retry {
     /// Try again after the job's backoff, or be dead where this was the last attempt.
     ///
     /// # Errors
-    /// Never `Ok`'s opposite: the outcome is the value.
+    /// None: the outcome is the value.
     pub fn because(error: impl fmt::Display) -> HandlerResult {
         Ok(Outcome::Retry {
             error: text(&error),

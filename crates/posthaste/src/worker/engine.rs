@@ -141,7 +141,8 @@ impl Running {
                 tracing::error!("some jobs could not be given back; their leases will lapse");
             }
         }
-        self.slots.shutdown().await;
+        // Not waited for: a handler that blocks its thread can't be ended.
+        self.slots.abort_all();
         self.background.shutdown().await;
         self.engine.settler.counts.summary()
     }

@@ -192,3 +192,96 @@ impl Waiting {
         self.measured = (Instant::now(), self.finished);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use posthaste_core::port::Leased;
+    use posthaste_core::{JobId, KindName, Priority, Token, WallMs};
+
+    use super::super::batch::Batch;
+    use super::*;
+    use crate::Posthaste;
+
+    fn lane(slots: usize) -> Lane {
+        Lane::new(Vec::new(), false, slots, 2)
+    }
+
+    fn hub() -> Posthaste {
+        let options = posthaste_log::Options::new(posthaste_log::Location::Memory);
+        let log = posthaste_log::Log::open(options).expect("a store");
+        Posthaste::with_store(std::sync::Arc::new(log)).expect("a hub")
+    }
+
+    /// So many jobs, leased at `since_ms`.
+    fn items(count: u8, since_ms: u64) -> Vec<Item> {
+        let leased = (0..count).map(|n| Leased {
+            id: JobId::new(0, [n; 10]),
+            token: Token(n.into()),
+            kind: KindName::new("ping").expect("a kind"),
+            queue: QueueName::new("default").expect("a queue"),
+            payload: Payload::json(vec![n]),
+            attempt: 1,
+            max_attempts: 1,
+            priority: Priority::default(),
+            lease_ms: 30_000,
+            timeout_ms: 1_000,
+            deadline: None,
+            enqueued_at: WallMs(0),
+            tags: Vec::new(),
+            metadata: Vec::new(),
+        });
+        let (batch, payloads) = Batch::new(&hub(), leased.collect(), since_ms);
+        let held = batch.held();
+        held.zip(payloads)
+            .map(|(held, payload)| Item { held, payload })
+            .collect()
+    }
+
+    fn next(lane: &Lane, slot: usize, mut finished: bool) -> Poll<Option<Item>> {
+        lane.poll_next(slot, &mut finished, &Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_lane_asks_for_what_its_slots_can_take() {
+        let lane = lane(4);
+        assert_eq!(lane.wanted(), 4);
+        lane.put(items(3, 0).into_iter());
+        assert_eq!(lane.wanted(), 0, "more than half is there");
+        assert!(matches!(next(&lane, 0, false), Poll::Ready(Some(_))));
+        assert!(matches!(next(&lane, 1, false), Poll::Ready(Some(_))));
+        assert_eq!(lane.wanted(), 1, "two run, one waits, one slot is free");
+    }
+
+    #[test]
+    fn quick_handlers_have_jobs_leased_ahead_and_slow_ones_do_not() {
+        let lane = lane(1);
+        let finish = |count: u64, in_time: Duration| {
+            let mut waiting = lock(&lane.waiting);
+            waiting.finished += count;
+            waiting.measured = (Instant::now().checked_sub(in_time).expect("long after"), 0);
+            drop(waiting);
+            lane.wanted()
+        };
+        assert!(finish(1_000_000, Duration::from_secs(1)) >= 1_000);
+        assert_eq!(finish(0, Duration::from_secs(100_000)), 1);
+    }
+
+    #[test]
+    fn a_job_that_waits_too_long_is_let_go() {
+        let lane = lane(1);
+        lane.put(items(2, 10).into_iter().chain(items(1, 90)));
+        assert_eq!(lane.overdue(50).len(), 2);
+        assert_eq!(lane.overdue(50).len(), 0);
+        assert_eq!(lane.close().len(), 1);
+    }
+
+    #[test]
+    fn a_closed_lane_ends_its_slots() {
+        let lane = lane(2);
+        assert!(next(&lane, 0, false).is_pending());
+        assert!(lane.close().is_empty());
+        assert!(matches!(next(&lane, 0, false), Poll::Ready(None)));
+    }
+}

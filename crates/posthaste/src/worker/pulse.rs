@@ -61,15 +61,11 @@ impl Pulse {
         }
     }
 
-    /// Ends every running attempt: the worker leaves.
+    /// Ends every attempt: the worker leaves. What is being settled is not touched by it.
     pub(super) fn leave(&self) {
-        for batch in lock(&self.batches).iter() {
-            batch
-                .held()
-                .filter(|held| held.is(Phase::Running))
-                .for_each(|held| {
-                    held.raise(Flag::Leaving);
-                });
+        let batches = lock(&self.batches).clone();
+        for held in batches.iter().flat_map(Batch::held) {
+            held.raise(Flag::Leaving);
         }
     }
 
