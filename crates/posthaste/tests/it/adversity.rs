@@ -7,10 +7,11 @@ use std::time::Duration;
 use posthaste::core::port::{LeaseAsk, Leased, PortFuture, TailJob};
 use posthaste::core::{Commit, Error, Result};
 use posthaste::{
-    Command, Committed, Done, ErrorKind, HandlerError, Health, JobFilter, JobId, JobPage,
+    Command, Committed, Cx, Done, ErrorKind, HandlerError, Health, JobFilter, JobId, JobPage,
     JobRequest, JobService, JobState, JobView, Outcome, Posthaste, QueueView, State, Store,
+    TimeUnits,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tower_layer::layer_fn;
 
 use crate::{Ping, memory, run};
@@ -24,11 +25,18 @@ struct Unruly {
     unavailable: AtomicU32,
     /// Every heartbeat is told that its lease was lost.
     takes_away: AtomicBool,
+    /// A permit for each heartbeat that was answered.
+    beats: Semaphore,
 }
 
 async fn unruly() -> (Arc<Unruly>, Posthaste) {
+    over(&memory().await)
+}
+
+fn over(hub: &Posthaste) -> (Arc<Unruly>, Posthaste) {
     let store = Arc::new(Unruly {
-        inner: Arc::clone(memory().await.store()),
+        inner: Arc::clone(hub.store()),
+        beats: Semaphore::new(0),
         uncertain: AtomicU32::new(0),
         unavailable: AtomicU32::new(0),
         takes_away: AtomicBool::new(false),
@@ -58,6 +66,9 @@ impl Store for Unruly {
                 return Ok(commits.iter().map(|_| stale()).collect());
             }
             let answers = self.inner.commit(commits).await?;
+            if matches!(first, Some(Command::Heartbeat { .. })) {
+                self.beats.add_permits(1);
+            }
             if matches!(first, Some(Command::Settle { .. })) && one_less(&self.uncertain) {
                 return Err(Error::new(ErrorKind::Uncertain, "the connection broke off"));
             }
@@ -265,5 +276,47 @@ fn a_payload_that_a_layered_handler_cannot_read_is_still_left_to_others() {
         });
         let worker = hub.worker().layer(gate).on(|_: Ping| async { Done });
         assert_eq!(worker.drain().await.expect("drains").released, 1);
+    });
+}
+
+#[test]
+fn a_long_job_keeps_its_lease_and_shows_its_progress() {
+    run(async {
+        let test = Posthaste::test().await.expect("a hub");
+        let (store, hub) = over(&test);
+        let go = Arc::new(Notify::new());
+        let worker = hub
+            .worker()
+            .heartbeat(Duration::from_millis(20))
+            .state(Arc::clone(&go))
+            .on(
+                |_: Ping, cx: Cx, State(go): State<Arc<Notify>>| async move {
+                    cx.progress(&7)?;
+                    go.notified().await;
+                    Done
+                },
+            );
+        let worker = worker.start().await.expect("starts");
+        let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        for _ in 0..5 {
+            // The second heartbeat from here began after the clock was moved.
+            store.beats.forget_permits(usize::MAX);
+            store
+                .beats
+                .acquire_many(2)
+                .await
+                .expect("heartbeats")
+                .forget();
+            test.advance(20.secs());
+        }
+        let view = hub.job(job.id).await.expect("an answer").expect("the job");
+        assert_eq!(
+            view.progress.map(|progress| progress.bytes),
+            Some("7".into())
+        );
+        go.notify_one();
+        let view = job.wait().await.expect("its end");
+        assert_eq!((view.state, view.crashes), (JobState::Completed, 0));
+        assert_eq!(worker.stop().await.expect("stops").lost, 0);
     });
 }
