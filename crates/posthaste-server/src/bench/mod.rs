@@ -9,6 +9,7 @@ mod idle;
 mod jobs;
 mod life;
 mod report;
+mod stalls;
 mod yardstick;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use report::Report;
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening
+    /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening, stalls
     Jobs(Args),
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     /// A directory on the disk to measure; a fresh one is made in it, and removed [default: .]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint
+    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint, stalls
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = SECTIONS)]
     only: Vec<String>,
     /// Bytes of a payload
@@ -43,7 +44,7 @@ pub(crate) struct Args {
     payload: u32,
 }
 
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "bulk",
     "backlog",
     "single",
@@ -52,6 +53,7 @@ const SECTIONS: [&str; 8] = [
     "idle",
     "http",
     "footprint",
+    "stalls",
 ];
 
 /// What every section is given.
@@ -91,7 +93,8 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
             "memory" => life::in_memory(&mut bench).await?,
             "idle" => idle::latency(&mut bench).await?,
             "http" => http::enqueue(&mut bench).await?,
-            _ => footprint::measure(&mut bench).await?,
+            "footprint" => footprint::measure(&mut bench).await?,
+            _ => stalls::longest(&mut bench).await?,
         }
     }
     bench.report.print(global.json);
