@@ -27,6 +27,9 @@ pub(crate) struct Prepared {
     pub(crate) commands: Vec<Light>,
     /// Every record that the commands point into, one after the other.
     pub(crate) records: Bytes,
+    /// A command that edits a job which isn't there, and the job: refused, unless the commit is
+    /// repeated under its key and is answered as it was then.
+    pub(crate) missing: Option<(usize, JobId)>,
     /// It adds work: refused when the disk is nearly full.
     pub(crate) grows: bool,
     /// It leaves no fact: nobody needs to wait for a sync.
@@ -191,12 +194,11 @@ pub(crate) fn placed(base: At, span: Span) -> Place {
     pack(at, span.size as usize)
 }
 
-/// Checks a commit and writes its records. `whole` fetches a job again whose payload is edited,
-/// and when it was accepted.
+/// Checks a commit and writes its records. `whole` fetches a job again whose payload is edited.
 pub(crate) fn prepare(
     commit: &Commit,
     now: WallMs,
-    mut whole: impl FnMut(JobId) -> Option<(NewJob, WallMs)>,
+    whole: impl Fn(JobId) -> Option<Accepted>,
 ) -> Result<Prepared> {
     check::commit(commit)?;
     let mut prepared = Prepared {
@@ -206,12 +208,22 @@ pub(crate) fn prepare(
             .map(|key| key_digest(b"commit", &key.key, &key.digest)),
         commands: Vec::with_capacity(commit.commands.len()),
         records: Bytes::new(),
+        missing: None,
         grows: false,
         heartbeats_only: true,
     };
     let mut records = Vec::with_capacity(records_size(commit));
     for (index, command) in commit.commands.iter().enumerate() {
-        let light = one(command, now, &mut prepared, &mut records, &mut whole)
+        if let Command::Edit { id, edit } = command
+            && edit.payload.is_some()
+            && whole(*id).is_none()
+            && earlier(&commit.commands[..index], *id, now).is_none()
+        {
+            prepared.missing = Some((index, *id));
+            break;
+        }
+        let find = |id| whole(id).or_else(|| earlier(&commit.commands[..index], id, now));
+        let light = one(command, now, &mut prepared, &mut records, &find)
             .map_err(|error| error.at_command(index))?;
         prepared.heartbeats_only &= matches!(light, Light::Heartbeat { .. });
         prepared.commands.push(light);
@@ -241,11 +253,14 @@ fn one(
     now: WallMs,
     prepared: &mut Prepared,
     records: &mut Vec<u8>,
-    whole: &mut impl FnMut(JobId) -> Option<(NewJob, WallMs)>,
+    whole: &impl Fn(JobId) -> Option<Accepted>,
 ) -> Result<Light> {
     Ok(match command {
         Command::Enqueue(job) => {
             prepared.grows = true;
+            if let Start::At(at) = job.start {
+                check::run_at(at, now)?;
+            }
             enqueue(job, now, records)
         }
         Command::Settle { id, token, outcome } => settle(*id, *token, outcome, records),
@@ -262,15 +277,18 @@ fn one(
         Command::Retry(id) => Light::Retry(*id),
         Command::Delete(id) => Light::Delete(*id),
         Command::Edit { id, edit } => {
+            if let Some(at) = edit.run_at {
+                check::run_at(at, now)?;
+            }
             let body = match &edit.payload {
                 None => None,
                 Some(payload) => {
                     prepared.grows = true;
-                    let (mut job, accepted) = whole(*id).ok_or_else(|| no_such_job(*id))?;
+                    let Accepted { mut job, at } = whole(*id).ok_or_else(|| no_such_job(*id))?;
                     job.payload = payload.clone();
                     job.priority = edit.priority.unwrap_or(job.priority);
                     Some(append(records, |into| {
-                        body::write_job(into, &job, accepted, None)
+                        body::write_job(into, &job, at, None)
                     }))
                 }
             };
@@ -448,14 +466,32 @@ pub(crate) fn outcome_digest(outcome: &Outcome) -> u32 {
     crc.max(1)
 }
 
-/// A job again, as it was enqueued, to be written with another payload.
-pub(crate) fn again(view: JobView) -> (NewJob, WallMs) {
-    let accepted = view.enqueued_at;
+/// A job as it was enqueued, and when, to be written with another payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) job: NewJob,
+    pub(crate) at: WallMs,
+}
+
+/// The job that one of these commands enqueues.
+fn earlier(commands: &[Command], id: JobId, now: WallMs) -> Option<Accepted> {
+    commands.iter().find_map(|command| match command {
+        Command::Enqueue(job) if job.id == id => Some(Accepted {
+            job: NewJob::clone(job),
+            at: now,
+        }),
+        _ => None,
+    })
+}
+
+/// The job that is shown, as it was enqueued.
+pub(crate) fn again(view: JobView) -> Accepted {
+    let at = view.enqueued_at;
     let mut job = NewJob::new(view.id, view.queue, view.kind, view.payload);
     job.priority = view.priority;
     job.deadline = view.deadline;
     job.retry = view.retry;
     job.tags = view.tags;
     job.metadata = view.metadata;
-    (job, accepted)
+    Accepted { job, at }
 }

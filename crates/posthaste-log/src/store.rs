@@ -10,7 +10,7 @@ use posthaste_core::command::{Commit, Committed, Reply};
 use posthaste_core::machine::Machine;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
-use posthaste_core::{Error, ErrorKind, JobId, JobState, NewJob, Result, WallMs, check};
+use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, check};
 
 use crate::background::Background;
 use crate::bodies::Bodies;
@@ -209,7 +209,7 @@ impl Log {
         for commit in &commits {
             let edited = self.edited(commit).await?;
             prepared.push(edge::prepare(commit, now, |id| {
-                edited.iter().find(|(job, _)| job.id == id).cloned()
+                edited.iter().find(|of| of.job.id == id).cloned()
             }));
         }
         let Answered { answers, asked } = self.ask(|reply| Ask::Commit(prepared, reply)).await?;
@@ -228,8 +228,8 @@ impl Log {
         Ok(done)
     }
 
-    /// The jobs whose payloads a commit edits, whole, to be written anew, and when each was accepted.
-    async fn edited(&self, commit: &Commit) -> Result<Vec<(NewJob, WallMs)>> {
+    /// The jobs whose payloads a commit edits, whole, to be written anew.
+    async fn edited(&self, commit: &Commit) -> Result<Vec<edge::Accepted>> {
         let mut jobs = Vec::new();
         for command in &commit.commands {
             if let posthaste_core::Command::Edit { id, edit } = command

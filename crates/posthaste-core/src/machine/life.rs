@@ -17,7 +17,7 @@ pub struct Life {
     pub reason: Option<DeadReason>,
     /// It is running and being called off.
     pub cancelling: bool,
-    /// Attempts spent by failures.
+    /// Attempts that were spent: all but those that were snoozed, released, or lapsed.
     pub attempt: u16,
     /// Leases that lapsed in a row.
     pub crashes: u8,

@@ -35,6 +35,10 @@ impl Machine {
         let unwanted = ending == Ending::Completed && !profile.keep_result;
         let note = if unwanted { Place::NONE } else { note };
         let since = self.unreadable_since.get(slot).copied();
+        let kept = ending != Ending::Completed || {
+            let profile = self.rows.get(slot).profile;
+            self.profiles.get(profile).keep_result
+        };
         let fact = Fact::Changed {
             slot: Slot(slot),
             cause: Cause::Settled {
@@ -44,7 +48,7 @@ impl Machine {
             },
             to,
             at: course.now(),
-            note,
+            note: if kept { note } else { Place::NONE },
         };
         self.put(fact, course);
         let unreadable = matches!(
@@ -95,7 +99,7 @@ impl Machine {
         }
     }
 
-    fn running_token(&self, slot: u32) -> Token {
+    pub(super) fn running_token(&self, slot: u32) -> Token {
         let running = self.rows.get(slot).is(JobState::Running);
         let held = self.lease_of.get(slot).filter(|_| running);
         held.map_or(Token(0), |held| held.token)

@@ -1,5 +1,6 @@
 //! What time makes true.
 
+use crate::ids::{JobId, Token};
 use crate::job::{DeadReason, JobState};
 use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS};
 use crate::machine::action::Moment;
@@ -167,6 +168,22 @@ impl Machine {
             self.walk = 0;
         }
         more
+    }
+
+    /// A lease whose asker was gone before he took it is over at once and counts as nothing: no
+    /// attempt, no crash, and no settle. No effect where it is no longer the job's.
+    pub fn untaken(
+        &mut self,
+        id: JobId,
+        token: Token,
+        moment: Moment,
+        facts: &mut Vec<Fact<'static>>,
+    ) {
+        let slot = self.slot_of(id);
+        let held = slot.filter(|slot| self.running_token(*slot) == token && token.0 != 0);
+        if let Some(slot) = held {
+            self.give_back(slot, &mut Course { moment, facts });
+        }
     }
 
     /// Back in its old place, as if its worker had released it.

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use posthaste_core::machine::{
-    Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Refusal, Slot, To,
-};
-use posthaste_core::{Error, ErrorKind, JobId, Result, Token};
+use posthaste_core::machine::{Action, Answer, Fact, KeyLookup, Moment, Place, Refusal, Slot, To};
+use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, Token};
 
 use super::Sequencer;
 use crate::commits::Held;
@@ -60,6 +58,9 @@ impl Sequencer {
                 KeyLookup::Taken(place) => return Ok(Answers::Raw(vec![self.kept(place)])),
                 KeyLookup::Reused => return Err(Refusal::KeyReused.into()),
             }
+        }
+        if let Some((index, id)) = prepared.missing {
+            return Err(edge::no_such_job(id).at_command(index));
         }
         if prepared.grows && self.shared.stats.disk_low.load(Ordering::Relaxed) {
             return Err(disk_full());
@@ -223,6 +224,10 @@ impl Sequencer {
                 ..
             } = command
                 && let Some(slot) = self.machine.find(*id)
+                && self
+                    .machine
+                    .view(slot)
+                    .is_some_and(|row| row.state == JobState::Running)
             {
                 self.progress.insert(slot, progress.clone());
             }
@@ -296,19 +301,13 @@ impl Sequencer {
 
     pub(super) fn release_unclaimed(&mut self, held: &mut Held<'_>, leases: &[(JobId, Token)]) {
         for (id, token) in leases {
-            let ending = Ending::Release {
-                delay_ms: 0,
-                undecodable: false,
-            };
-            let settle = Action::Settle {
-                id: *id,
-                token: *token,
-                digest: 1,
-                ending,
-                note: Place::NONE,
-            };
+            if self.make_room(held, 2 * FACT_BYTES_MAX).is_err() {
+                return; // the disk is full: it lapses by itself
+            }
             let moment = self.moment();
-            self.decide(held, &[settle], moment, false);
+            let mut facts = Vec::new();
+            self.machine.untaken(*id, *token, moment, &mut facts);
+            self.became_true(held, &facts, false);
         }
     }
 

@@ -1,8 +1,11 @@
 //! What the embedded store promises, attacked through its public face.
 
 mod bench;
+mod conformance;
 mod crash;
 mod faults;
+mod fixture;
 mod ledger;
 mod life;
+mod random;
 mod space;

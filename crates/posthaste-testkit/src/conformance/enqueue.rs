@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use posthaste_core::command::{Command, Commit, QueueSettings, Reply};
+use posthaste_core::command::{Command, Commit, Edit, QueueSettings, Reply};
 use posthaste_core::error::ErrorKind;
 use posthaste_core::ids::{JobId, Tag};
 use posthaste_core::job::{JobState, NewJob, Payload, RetryRule, Start};
@@ -96,8 +96,18 @@ pub fn a_later_command_sees_an_earlier_one(bench: &Bench<'_>) {
     }
     let job = bench.job();
     let id = job.id;
-    let commands = vec![enqueue(job), Command::Cancel(id), Command::Retry(id)];
+    let edit = Edit {
+        payload: Some(Payload::json("\"edited\"")),
+        ..Edit::default()
+    };
+    let commands = vec![
+        enqueue(job),
+        Command::Cancel(id),
+        Command::Retry(id),
+        Command::Edit { id, edit },
+    ];
     let answer = bench.commit(commands).expect("accepted");
+    assert_eq!(bench.view(id).payload, Payload::json("\"edited\""));
     let changed = |state| Reply::Changed { state };
     assert_eq!(answer.replies[1], changed(JobState::Cancelled));
     assert_eq!(answer.replies[2], changed(JobState::Available));
@@ -180,6 +190,11 @@ pub fn numbers_have_bounds(bench: &Bench<'_>) {
         ErrorKind::Invalid,
     );
     bench.check_refused(vec![enqueue(never)], 0, ErrorKind::Invalid);
+    let far = NewJob {
+        start: Start::At(bench.wall().plus(limits::DELAY_MS_MAX + 1_000)),
+        ..bench.job()
+    };
+    bench.check_refused(vec![enqueue(far)], 0, ErrorKind::Invalid);
 }
 
 /// Two jobs can't have one id.

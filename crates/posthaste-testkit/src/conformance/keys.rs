@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use posthaste_core::command::{Command, Reply};
+use posthaste_core::command::{Command, Edit, Reply};
 use posthaste_core::error::ErrorKind;
 use posthaste_core::ids::JobId;
 use posthaste_core::job::{JobState, NewJob, OnConflict, Payload, StateSet, Unique, UniqueBy};
@@ -117,6 +117,22 @@ pub fn a_repeated_commit_happens_once(bench: &Bench<'_>) {
     }
     bench.check_state(waiting, JobState::Available);
     assert_eq!(bench.queue("mail").totals.enqueued, 2);
+}
+
+/// A repeated commit is answered as it was, also when what it edited is no longer there.
+pub fn a_repeated_edit_is_answered(bench: &Bench<'_>) {
+    let id = bench.enqueue(bench.job());
+    let edit = Edit {
+        payload: Some(Payload::json("2")),
+        ..Edit::default()
+    };
+    let commands = vec![Command::Edit { id, edit }];
+    let first = bench
+        .commit_keyed("c", 1, commands.clone())
+        .expect("edited");
+    assert_eq!(bench.one(Command::Delete(id)), Ok(Reply::Deleted));
+    let again = bench.commit_keyed("c", 1, commands).expect("answered");
+    assert_eq!((again.replies, again.repeated), (first.replies, true));
 }
 
 /// A commit's key with another body is refused, and nothing happens.

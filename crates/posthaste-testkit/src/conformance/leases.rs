@@ -9,7 +9,7 @@ use posthaste_core::limits::CRASHES_MAX;
 use posthaste_core::port::Leased;
 
 use super::Bench;
-use super::words::{LEASE_MS, done, failed};
+use super::words::{LEASE_MS, done, failed, settle};
 
 const LEASE: u64 = LEASE_MS as u64;
 
@@ -81,6 +81,19 @@ pub fn heartbeats_carry_progress(bench: &Bench<'_>) {
     let shown = find().expect("shown");
     assert_eq!(progress(shown), Some(Payload::json("{\"done\":1}")));
     bench.settle_to(&leased, done(), JobState::Completed);
+    assert_eq!(bench.view(leased.id).progress, None);
+}
+
+/// Progress that is sent with the settle of its attempt ends with it.
+pub fn progress_ends_with_its_attempt(bench: &Bench<'_>) {
+    let leased = running(bench);
+    let heartbeat = Command::Heartbeat {
+        id: leased.id,
+        token: leased.token,
+        progress: Some(Payload::json("1")),
+    };
+    let both = vec![heartbeat, settle(&leased, failed(Some(1_000)))];
+    bench.commit(both).expect("accepted");
     assert_eq!(bench.view(leased.id).progress, None);
 }
 

@@ -31,14 +31,15 @@ macro_rules! with_conformance_cases {
             }
             leases {
                 a_lapsed_job_comes_back a_late_worker_is_fenced_off
-                late_work_counts_where_nobody_began heartbeats_extend heartbeats_carry_progress
+                late_work_counts_where_nobody_began heartbeats_extend heartbeats_carry_progress progress_ends_with_its_attempt
                 a_running_job_is_told_that_it_is_cancelled a_cancel_does_not_undo_an_end
                 a_cancelled_job_ends_with_its_lease poison a_settle_resets_the_crashes
             }
             keys {
                 a_repeated_job_is_there_once a_key_is_not_for_two_jobs
                 a_key_holds_within_a_commit a_key_is_remembered_for_a_day
-                a_repeated_commit_happens_once a_commit_key_is_not_for_two_bodies
+                a_repeated_commit_happens_once a_repeated_edit_is_answered
+                a_commit_key_is_not_for_two_bodies
                 a_refused_commit_takes_no_key a_commit_key_is_remembered_for_a_day
                 unique_until_the_end unique_or_refused unique_within_a_kind unique_by_payload
                 unique_for_a_period unique_in_given_states a_refused_commit_holds_no_unique_key

@@ -123,7 +123,9 @@ pub fn delete_what_runs(bench: &Bench<'_>) {
 
 /// A waiting job can be given another payload, rank and start.
 pub fn edit_a_waiting_job(bench: &Bench<'_>) {
+    let accepted = bench.wall();
     let id = bench.enqueue(bench.ranked(1));
+    bench.advance(10);
     bench.enqueue(bench.ranked(5));
     let edit = Edit {
         payload: Some(Payload::json("\"new\"")),
@@ -131,9 +133,11 @@ pub fn edit_a_waiting_job(bench: &Bench<'_>) {
         run_at: None,
     };
     check_changed(bench, Command::Edit { id, edit }, JobState::Available);
+    assert_eq!(bench.view(id).enqueued_at, accepted);
     let leased = bench.must_lease();
     assert_eq!((leased.id, leased.priority.get()), (id, 9));
     assert_eq!(leased.payload, Payload::json("\"new\""));
+    assert_eq!(leased.enqueued_at, accepted);
 }
 
 /// A start can be moved, later and earlier.

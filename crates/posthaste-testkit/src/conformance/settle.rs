@@ -268,7 +268,7 @@ pub fn settles_are_forgotten(bench: &Bench<'_>) {
     bench.settle_to(&leased, done(), JobState::Completed);
     bench.advance(SETTLE_MEMORY_MS - 1_000);
     assert!(bench.settle(&leased, done()).is_ok());
-    bench.advance(2_000);
+    bench.advance(60_000);
     bench.enqueue(bench.job());
     let error = bench.settle(&leased, done()).expect_err("forgotten");
     assert!(is_lost(error.kind()), "{error}");

@@ -7,6 +7,7 @@ use posthaste_core::job::{DeadReason, JobState, NewJob, OnConflict, Start, Uniqu
 use posthaste_core::limits;
 use posthaste_core::time::WallMs;
 
+use super::settle::check_outcome;
 use super::{JobKey, Model, Row, refusal};
 
 impl Model {
@@ -31,15 +32,6 @@ impl Model {
                 ErrorKind::Unsupported,
                 &format!("the model does not know {other:?}"),
             )),
-        }
-    }
-
-    /// What can be said of a command without looking at any job comes before everything else.
-    pub(super) fn check_command(&self, command: &Command) -> Result<()> {
-        match command {
-            Command::Enqueue(job) => self.check(job),
-            Command::Settle { outcome, .. } => super::settle::check(outcome),
-            _ => Ok(()),
         }
     }
 
@@ -113,6 +105,11 @@ impl Model {
             lease: None,
         });
         self.queue(&job.queue).totals.enqueued += 1;
+        let expired = job.deadline.is_some_and(|deadline| deadline <= wall);
+        if expired {
+            self.end(job.id, JobState::Dead, Some(DeadReason::Expired));
+        }
+        let state = if expired { JobState::Dead } else { state };
         if let Some(key) = &job.idempotency_key {
             self.job_keys.push(JobKey {
                 key: key.clone(),
@@ -121,18 +118,23 @@ impl Model {
                 at: wall,
             });
         }
-        let late = job.deadline.is_some_and(|deadline| deadline <= wall);
-        if late {
-            self.end(job.id, JobState::Dead, Some(DeadReason::Expired));
-        }
         Reply::Enqueued {
             id: job.id,
-            state: if late { JobState::Dead } else { state },
+            state,
             existing: false,
         }
     }
 
-    fn check(&self, job: &NewJob) -> Result<()> {
+    /// Whether a command keeps its bounds, whatever there is.
+    pub(super) fn check(&self, command: &Command) -> Result<()> {
+        match command {
+            Command::Enqueue(job) => self.check_job(job),
+            Command::Settle { outcome, .. } => check_outcome(outcome),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_job(&self, job: &NewJob) -> Result<()> {
         let furthest = self.now.wall.plus(limits::DELAY_MS_MAX);
         let too_far = match job.start {
             Start::Now => false,
@@ -224,9 +226,11 @@ impl Model {
         }
         if let Some(payload) = &edit.payload {
             row.new.payload = payload.clone();
+            row.undecodable_since = None;
         }
-        if let Some(priority) = edit.priority {
+        if let Some(priority) = edit.priority.filter(|it| *it != row.new.priority) {
             row.new.priority = priority;
+            row.undecodable_since = None;
         }
         match edit.run_at {
             Some(at) if at > wall => row.wait_until(at, JobState::Scheduled),

@@ -28,9 +28,10 @@ impl Model {
 
     /// The jobs of which any may be handed out next to `ask`. Empty where there is none.
     ///
-    /// Queues by weight are a matter of chance, so the next of any of them may come. Within a queue
-    /// it is the earliest virtual start (ready time − priority × step), or the highest priority
-    /// where the queue is strict; among equals any.
+    /// Queues by weight are a matter of chance, so the next of any of them may come. Jobs of one
+    /// queue, kind and priority come in the order in which they became ready; among the first of
+    /// each it is the earliest virtual start (ready time − priority × step), or the highest
+    /// priority where the queue is strict; among equals any.
     #[must_use]
     pub fn lease_allowed(&self, ask: &LeaseAsk) -> Vec<JobId> {
         let mut allowed = Vec::new();
@@ -70,12 +71,15 @@ impl Model {
                 (since - priority * i128::from(queue.priority_step_ms), 0)
             }
         };
-        let first = ready.iter().map(|row| rank(row)).min();
-        ready
-            .into_iter()
-            .filter(|row| self.went_back || Some(rank(row)) == first)
-            .map(|row| row.new.id)
-            .collect()
+        let lane = |row: &Row| (row.new.kind.clone(), row.new.priority);
+        let is_head = |row: &&Row| {
+            let mut others = ready.iter().filter(|it| lane(it) == lane(row));
+            others.all(|it| row.order <= it.order)
+        };
+        let heads: Vec<&Row> = ready.iter().copied().filter(is_head).collect();
+        let first = heads.iter().map(|row| rank(row)).min();
+        let firsts = heads.into_iter().filter(|row| Some(rank(row)) == first);
+        firsts.map(|row| row.new.id).collect()
     }
 
     /// Hands `id` out to `ask` under `token`, whoever chose them.
@@ -95,12 +99,35 @@ impl Model {
         }
     }
 
-    /// Gives a lease back that its asker never took: nothing happened.
-    pub fn hang_up(&mut self, id: JobId) {
-        if let Ok(row) = self.row(id) {
-            row.state = JobState::Available;
-            (row.lease, row.token) = (None, None);
-        }
+    /// Why it is a job's turn or not, in words for people.
+    #[must_use]
+    pub fn turn_of(&self, id: JobId) -> String {
+        let row = self.jobs.iter().find(|row| row.new.id == id);
+        row.map_or(format!("{id}, which is not there"), |row| {
+            format!(
+                "{id}: {} of {} {} at {}, ready {}, turn {}",
+                row.state,
+                row.new.queue,
+                row.new.kind,
+                row.new.priority.get(),
+                row.ready,
+                row.order
+            )
+        })
+    }
+
+    /// Whether a lease of the job lapsed and its worker may still settle.
+    #[must_use]
+    pub fn may_settle_late(&self, id: JobId) -> bool {
+        let row = self.jobs.iter().find(|row| row.new.id == id);
+        row.is_some_and(|row| row.token.is_some() && row.lease.is_none())
+    }
+
+    /// Whether that lease was settled so long ago that it may be forgotten.
+    #[must_use]
+    pub fn may_be_forgotten(&self, id: JobId, token: Token) -> bool {
+        let same = |it: &&super::Applied| it.id == id && it.token == token;
+        self.settles.iter().find(same).is_some_and(|it| it.old)
     }
 
     /// Claims up to `ask.max` jobs, each time the first of those allowed.

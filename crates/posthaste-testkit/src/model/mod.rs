@@ -38,8 +38,6 @@ pub struct Model {
     token: u64,
     /// The turn of the job that became ready last.
     order: u64,
-    /// The wall clock was set back at some time, so ready times no longer tell who came first.
-    went_back: bool,
 }
 
 /// One job and everything that happened to it.
@@ -114,6 +112,8 @@ struct Applied {
     outcome: Outcome,
     state: JobState,
     at: WallMs,
+    /// It may be forgotten.
+    old: bool,
 }
 
 impl Model {
@@ -132,7 +132,6 @@ impl Model {
             settles: Vec::new(),
             token: 0,
             order: 0,
-            went_back: false,
         }
     }
 
@@ -164,7 +163,7 @@ impl Model {
             return Err(refusal(ErrorKind::TooLarge, "too many commands"));
         }
         for (index, command) in commit.commands.iter().enumerate() {
-            self.check_command(command)
+            self.check(command)
                 .map_err(|error| error.at_command(index))?;
         }
         let before = self.clone();
@@ -178,7 +177,7 @@ impl Model {
                 }
             }
         }
-        self.pass(); // what was brought back past its deadline is dead again
+        self.expire(); // what was brought back after its deadline
         let answer = Committed {
             replies,
             repeated: false,

@@ -18,7 +18,6 @@ impl Model {
 
     /// Sets the wall clock, forward or back; the monotonic one stands still.
     pub fn set_wall(&mut self, wall: WallMs) {
-        self.went_back |= wall < self.now.wall;
         self.now.wall = wall;
         self.pass();
     }
@@ -37,43 +36,64 @@ impl Model {
                 }
             }
         }
-        for id in lost {
-            self.lapse(id, !clean);
+        if clean {
+            lost.into_iter().for_each(|id| self.give_back(id));
+        } else {
+            lost.into_iter().for_each(|id| self.lapse(id));
         }
         self.pass();
     }
 
-    pub(super) fn pass(&mut self) {
+    fn pass(&mut self) {
         let now = self.now;
+        self.expire();
         let over = |row: &Row| {
             row.lease
                 .as_ref()
                 .is_some_and(|lease| lease.end <= now.mono)
         };
         for id in self.ids(over) {
-            self.lapse(id, true);
+            self.lapse(id);
         }
-        let mut due = self.ids(|row| row.is_delayed() && row.ready <= now.wall);
-        due.sort_by_key(|id| self.turn(*id));
-        for id in due {
-            let order = self.next_order();
-            if let Ok(row) = self.row(id) {
-                row.make_ready(row.ready, order);
-            }
-        }
-        for id in self.ids(|row| row.is_expired(now.wall)) {
-            self.end(id, JobState::Dead, Some(DeadReason::Expired));
-        }
+        self.come_due();
+        self.expire(); // those whose lease lapsed after their deadline
         for id in self.ids(|row| row.is_past_keeping(now.wall)) {
             self.forget(id);
         }
-        let fresh = |at: WallMs, kept: u64| now.wall < at.plus(kept);
-        self.job_keys
-            .retain(|key| fresh(key.at, limits::KEY_WINDOW_MS));
-        self.commit_keys
-            .retain(|key| fresh(key.at, limits::KEY_WINDOW_MS));
-        self.settles
-            .retain(|applied| fresh(applied.at, limits::SETTLE_MEMORY_MS));
+        let fresh = |at: WallMs| now.wall < at.plus(limits::KEY_WINDOW_MS);
+        self.job_keys.retain(|key| fresh(key.at));
+        self.commit_keys.retain(|key| fresh(key.at));
+        for applied in &mut self.settles {
+            applied.old |= applied.at.plus(limits::SETTLE_MEMORY_MS) <= now.wall;
+        }
+    }
+
+    pub(super) fn expire(&mut self) {
+        let wall = self.now.wall;
+        for id in self.ids(|row| row.is_expired(wall)) {
+            self.end(id, JobState::Dead, Some(DeadReason::Expired));
+        }
+    }
+
+    /// Delayed jobs become ready in the order in which they are due. Those of one instant have one
+    /// turn: which of them is first is nobody's promise.
+    fn come_due(&mut self) {
+        let wall = self.now.wall;
+        let due = self
+            .jobs
+            .iter()
+            .filter(|row| row.is_delayed() && row.ready <= wall);
+        let mut due: Vec<(WallMs, JobId)> = due.map(|row| (row.ready, row.new.id)).collect();
+        due.sort();
+        let (mut last, mut order) = (None, 0);
+        for (ready, id) in due {
+            if last != Some(ready) {
+                (last, order) = (Some(ready), self.next_order());
+            }
+            if let Ok(row) = self.row(id) {
+                row.make_ready(ready, order);
+            }
+        }
     }
 
     fn ids(&self, which: impl Fn(&Row) -> bool) -> Vec<JobId> {
@@ -81,30 +101,32 @@ impl Model {
         chosen.map(|row| row.new.id).collect()
     }
 
-    fn turn(&self, id: JobId) -> Option<(WallMs, u64)> {
-        let row = self.jobs.iter().find(|row| row.new.id == id)?;
-        Some((row.ready, row.order))
-    }
-
-    /// A lease is over without a settle. The job is back in its old place and remembers the token,
-    /// so that its worker may still settle while nobody else has begun.
-    fn lapse(&mut self, id: JobId, crashed: bool) {
-        let Some(row) = self.jobs.iter_mut().find(|row| row.new.id == id) else {
-            return;
-        };
+    /// A lease is over without a settle. The job is ready again in its old place, and remembers the
+    /// token, so that its worker may still settle while nobody else has begun.
+    fn lapse(&mut self, id: JobId) {
+        let Ok(row) = self.row(id) else { return };
         row.lease = None;
         row.progress = None;
-        row.crashes += u8::from(crashed);
+        row.crashes += 1;
         row.state = JobState::Available;
         let (cancelling, crashes) = (row.cancelling, row.crashes);
-        if crashed {
-            let queue = row.new.queue.clone();
-            self.queue(&queue).totals.lapsed += 1;
-        }
+        let queue = row.new.queue.clone();
+        self.queue(&queue).totals.lapsed += 1;
         if cancelling {
             self.end(id, JobState::Cancelled, None);
         } else if crashes >= limits::CRASHES_MAX {
             self.end(id, JobState::Dead, Some(DeadReason::Poison));
+        }
+    }
+
+    /// A lease is over, and nothing was wrong: the job is in its old place, and its worker, if it
+    /// lives, may still settle.
+    pub(super) fn give_back(&mut self, id: JobId) {
+        let Ok(row) = self.row(id) else { return };
+        (row.lease, row.progress) = (None, None);
+        row.state = JobState::Available;
+        if row.cancelling {
+            self.end(id, JobState::Cancelled, None);
         }
     }
 }

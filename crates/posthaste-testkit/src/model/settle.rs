@@ -24,13 +24,7 @@ impl Model {
         row.lease = None;
         row.token = None;
         row.progress = None;
-        if !matches!(
-            outcome,
-            Outcome::Release {
-                undecodable: true,
-                ..
-            }
-        ) {
+        if !matches!(outcome, Outcome::Release { undecodable, .. } if *undecodable) {
             row.undecodable_since = None;
         }
         self.end_attempt(id, outcome)?;
@@ -42,6 +36,7 @@ impl Model {
             outcome: outcome.clone(),
             state,
             at: wall,
+            old: false,
         });
         Ok(Reply::Settled {
             state,
@@ -51,7 +46,8 @@ impl Model {
 
     fn settled_before(&self, id: JobId, token: Token, outcome: &Outcome) -> Result<Option<Reply>> {
         let same_lease = |applied: &&Applied| applied.id == id && applied.token == token;
-        match self.settles.iter().find(same_lease) {
+        let known = self.settles.iter().filter(|applied| !applied.old);
+        match known.into_iter().find(same_lease) {
             None => Ok(None),
             Some(applied) if applied.outcome != *outcome => Err(refusal(
                 ErrorKind::SettledOtherwise,
@@ -85,6 +81,9 @@ impl Model {
             Outcome::Completed { result } => {
                 let row = self.row(id)?;
                 row.result = result.clone().filter(|_| row.new.keep_result);
+                if row.result.is_some() {
+                    row.error = None; // there is one note of each job, the last
+                }
                 self.end(id, JobState::Completed, None);
             }
             Outcome::Dead { error } => {
@@ -180,7 +179,8 @@ impl Model {
         let Some(row) = self.jobs.iter_mut().find(|row| row.new.id == id) else {
             return;
         };
-        (row.state, row.reason, row.ended) = (state, reason, wall);
+        (row.state, row.reason) = (state, reason);
+        row.ended = wall;
         (row.token, row.lease, row.progress) = (None, None, None);
         row.cancelling = false;
         let queue = row.new.queue.clone();
@@ -193,7 +193,7 @@ impl Model {
     }
 }
 
-pub(super) fn check(outcome: &Outcome) -> Result<()> {
+pub(super) fn check_outcome(outcome: &Outcome) -> Result<()> {
     match outcome {
         Outcome::Completed {
             result: Some(result),

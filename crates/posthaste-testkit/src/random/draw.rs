@@ -15,6 +15,7 @@ use posthaste_core::job::{
 use posthaste_core::limits;
 use posthaste_core::port::{LeaseAsk, Leased};
 use posthaste_core::time::WallMs;
+use posthaste_core::view::JobView;
 
 use super::Life;
 use crate::conformance::words::{kind, queue};
@@ -79,11 +80,11 @@ impl Draw {
             20..36 => self.tens(90_000),
             36 => 30 * 60_000 + self.tens(HOUR),
             37 => 11 * 60_000 + self.tens(1_000),
-            38 => 24 * HOUR + self.tens(1_000),
+            38 => 32 * HOUR + self.tens(1_000),
             _ => 91 * 24 * HOUR + self.tens(1_000),
         };
         let jump = match self.below(24) {
-            0 => Some(WallMs(wall.0 - self.tens(HOUR))),
+            0 => Some(WallMs(wall.0 + ms - self.tens(HOUR))),
             1 => Some(wall.plus(ms + self.tens(HOUR))),
             _ => None,
         };
@@ -99,7 +100,11 @@ impl Draw {
             },
             3..6 => Outcome::Retry {
                 error: text,
-                delay_ms: self.one_in(3).then_some(delay_ms),
+                delay_ms: match self.below(3) {
+                    0 => None, // the backoff
+                    1 => Some(delay_ms),
+                    _ => Some(10 * delay_ms), // long enough for something to happen to it
+                },
             },
             6 => Outcome::Snooze { delay_ms },
             7 => Outcome::Cancel { reason: text },
@@ -159,7 +164,7 @@ impl Draw {
         );
         job.priority = self.priority();
         job.start = self.start(wall);
-        job.deadline = self.one_in(6).then(|| wall.plus(self.tens(90_000) + 5));
+        job.deadline = self.one_in(4).then(|| wall.plus(self.tens(90_000) + 5));
         job.retry = RetryRule {
             max_attempts: 1 + u16::from(self.small(4)),
             timeout_ms: 60_000,
@@ -209,7 +214,7 @@ impl Life<'_> {
                 Vec::new()
             },
             max: 1 + u32::from(draw.small(4)),
-            lease_ms: 1_005 + u32::from(draw.small(60)) * 1_000,
+            lease_ms: 1_005 + u32::from(draw.small(200)) * 1_000,
             wait_ms: 0,
             worker: WorkerName::new("w").expect("a good name"),
             local: draw.one_in(3) && self.bench.capabilities().local_leases,
@@ -256,8 +261,8 @@ impl Life<'_> {
             }
             27..30 => Command::Cancel(self.draw_id()),
             30..33 => Command::Retry(self.draw_id()),
-            33..35 => Command::Delete(self.draw_id()),
-            35..38 => self.draw_edit(),
+            33..36 => Command::Delete(self.draw_id()),
+            36..39 => self.draw_edit(),
             _ => Command::Configure {
                 queue: queue(self.draw.word(&QUEUES)),
                 settings: self.draw.settings(),
@@ -267,7 +272,11 @@ impl Life<'_> {
 
     /// A job that is there, most often; any.
     fn draw_id(&mut self) -> JobId {
-        let views = self.model.views();
+        let mut views = self.model.views();
+        let waits = |view: &JobView| view.state == JobState::Retryable;
+        if self.draw.one_in(4) && views.iter().any(waits) {
+            views.retain(waits); // few are, and not for long
+        }
         let some = self.draw.pick(&views).map(|view| view.id);
         match some {
             Some(id) if !self.draw.one_in(20) => id,
@@ -279,7 +288,11 @@ impl Life<'_> {
         if self.draw.one_in(20) {
             return (self.draw_id(), Token(1 + self.draw.below(1 << 50)));
         }
-        match self.draw.pick(&self.leases) {
+        let mut leases = &self.leases[..];
+        if !self.draw.one_in(3) {
+            leases = &leases[leases.len().saturating_sub(4)..]; // most likely held
+        }
+        match self.draw.pick(leases) {
             Some(Leased { id, token, .. }) => (id, token),
             None => (self.draw_id(), Token(1)),
         }
@@ -297,6 +310,13 @@ impl Life<'_> {
         }
         let (id, token) = self.draw_lease();
         let mut outcome = self.draw.outcome();
+        let ends_soon = |view: JobView| view.deadline.is_some();
+        if self.model.view(id).is_some_and(ends_soon) && self.draw.one_in(2) {
+            outcome = Outcome::Retry {
+                error: Arc::from("past its time"),
+                delay_ms: Some(600_000),
+            };
+        }
         if self.is_unreadable(id) && !self.draw.one_in(3) {
             outcome = Outcome::Release {
                 delay_ms: 10_000,
@@ -325,15 +345,22 @@ impl Life<'_> {
         } else {
             id
         };
-        self.draw.job(id, self.model.now().wall)
+        let mut job = self.draw.job(id, self.model.now().wall);
+        let day = self.days;
+        let key = job.idempotency_key.take();
+        job.idempotency_key = key.map(|key| Arc::from(format!("{key}-{day}")));
+        job
     }
 
     fn draw_edit(&mut self) -> Command {
         let wall = self.model.now().wall;
+        let id = self.draw_id();
+        let state = self.model.view(id).map(|view| view.state);
         let draw = &mut self.draw;
         let start = match draw.below(4) {
             0 => Some(WallMs(wall.0 - draw.tens(60_000))),
             1 => Some(wall.plus(draw.tens(60_000))),
+            2 if state == Some(JobState::Retryable) => Some(wall.plus(draw.tens(60_000))),
             _ => None,
         };
         let edit = Edit {
@@ -341,10 +368,7 @@ impl Life<'_> {
             priority: Some(draw.priority()),
             run_at: start,
         };
-        Command::Edit {
-            id: self.draw_id(),
-            edit,
-        }
+        Command::Edit { id, edit }
     }
 
     /// Keeps what was applied, to be done again.

@@ -16,7 +16,7 @@ mod reached;
 use std::env;
 
 use posthaste_core::command::Commit;
-use posthaste_core::ids::Token;
+use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::{NewJob, Outcome};
 use posthaste_core::port::{LeaseAsk, Leased};
 
@@ -28,6 +28,8 @@ pub use reached::Reached;
 
 /// How many steps of a failed run are shown.
 const SHOWN: usize = 12;
+/// A step of the clock that may make the store forget keys.
+const LONG_MS: u64 = 20 * 3_600_000;
 /// How many leases are remembered, to be settled, settled again, or settled too late.
 const REMEMBERED: usize = 24;
 
@@ -82,6 +84,8 @@ struct Life<'a> {
     /// Commits that were applied under a key.
     keyed: Vec<Commit>,
     last_token: Token,
+    /// How many days were passed at once: keys have other names after each.
+    days: u32,
     reached: Reached,
     trace: Vec<String>,
 }
@@ -99,6 +103,7 @@ impl<'a> Life<'a> {
             keyed_jobs: Vec::new(),
             keyed: Vec::new(),
             last_token: Token(0),
+            days: 0,
             reached: Reached::default(),
             trace: Vec::new(),
         }
@@ -106,11 +111,15 @@ impl<'a> Life<'a> {
 
     fn step(&mut self) -> Verdict {
         let before = self.model.views();
+        let model = &self.model;
+        let known = |it: &Leased| !model.may_be_forgotten(it.id, it.token);
+        self.leases.retain(known);
+        self.settled.retain(|(leased, _)| known(leased));
         match self.draw.below(100) {
             0..52 => self.commit()?,
             52..76 => self.lease()?,
             76..80 => self.hang_up()?,
-            80..97 => self.clock(),
+            80..97 => self.clock()?,
             _ => self.restart(),
         }
         self.reached.changes(&before, &self.model.views());
@@ -128,7 +137,7 @@ impl<'a> Life<'a> {
         let mut expected = self.model.clone();
         let want = expected.commit(&commit);
         self.trace.push(format!("    {got:?}"));
-        judge::same_answer(got, &want)?;
+        judge::same_answer(&commit, got, &want)?;
         self.reached.answered(&commit, &want);
         self.model = expected;
         if want.is_ok() {
@@ -156,6 +165,10 @@ impl<'a> Life<'a> {
     /// Asks, and is gone before it is answered, or just after.
     fn hang_up(&mut self) -> Verdict {
         let ask = self.draw_ask();
+        let late = |id: &JobId| self.model.may_settle_late(*id);
+        if self.model.views().iter().any(|view| late(&view.id)) {
+            return Ok(()); // whether that worker comes too late is then a matter of chance
+        }
         self.trace.push(format!("hang up on {ask:?}"));
         let store = self.bench.store();
         let mut lease = store.lease(ask.clone());
@@ -172,20 +185,26 @@ impl<'a> Life<'a> {
         }
     }
 
-    fn clock(&mut self) {
+    fn clock(&mut self) -> Verdict {
         let (ms, wall) = self.draw.clock(self.model.now().wall);
         self.trace
             .push(format!("{ms} ms pass, wall clock {wall:?}"));
         self.reached.note("clock forward");
+        if ms > LONG_MS {
+            // whether a key of a day ago is still known, the clock having jumped, is left open
+            self.days += 1;
+            self.keyed.clear();
+            self.keyed_jobs.clear();
+        }
         self.bench.advance(ms);
         self.model.advance(ms);
         if let Some(wall) = wall {
+            self.agree()?; // what was due before the jump is done before it
             self.reached.note("wall clock set");
-            // Any question, so that the store sees the instant before the clock is set.
-            drop(self.bench.queues());
             self.bench.set_wall(wall);
             self.model.set_wall(wall);
         }
+        Ok(())
     }
 
     fn restart(&mut self) {
@@ -203,7 +222,10 @@ impl<'a> Life<'a> {
     fn granted(&mut self, leased: &Leased, ask: &LeaseAsk) -> Verdict {
         let allowed = self.model.lease_allowed(ask);
         if !allowed.contains(&leased.id) {
-            return Err(format!("{} was leased; allowed is {allowed:?}", leased.id));
+            let told = |id: &JobId| self.model.turn_of(*id);
+            let allowed: Vec<String> = allowed.iter().map(told).collect();
+            let leased = told(&leased.id);
+            return Err(format!("leased {leased}\n   allowed {allowed:#?}"));
         }
         if leased.token <= self.last_token {
             return Err(format!("{} after {}", leased.token, self.last_token));

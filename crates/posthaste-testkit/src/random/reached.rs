@@ -1,6 +1,6 @@
 //! What the random lives came past: a test that never gets there tests nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use posthaste_core::command::{Command, Commit, Committed, Reply};
 use posthaste_core::error::Error;
@@ -74,20 +74,20 @@ const EVERYTHING: [&str; 64] = [
     "in a commit of several",
 ];
 
-/// What was reached, in words.
+/// What was reached, in words, and how often.
 #[derive(Clone, Debug, Default)]
-pub struct Reached(BTreeSet<String>);
+pub struct Reached(BTreeMap<String, u32>);
 
 impl Reached {
     pub(super) fn note(&mut self, what: &str) {
-        if !self.0.contains(what) {
-            self.0.insert(what.to_owned());
-        }
+        *self.0.entry(what.to_owned()).or_default() += 1;
     }
 
     /// Adds what another life reached.
     pub fn add(&mut self, other: &Self) {
-        self.0.extend(other.0.iter().cloned());
+        for (what, count) in &other.0 {
+            *self.0.entry(what.clone()).or_default() += count;
+        }
     }
 
     pub(super) fn answered(&mut self, commit: &Commit, answer: &Result<Committed, Error>) {
@@ -172,7 +172,7 @@ impl Reached {
     pub fn check(&self, restarts: bool) {
         let mut missing: Vec<&str> = Vec::from_iter(restarts.then_some("restart"));
         missing.extend(EVERYTHING);
-        missing.retain(|what| !self.0.contains(*what));
+        missing.retain(|what| !self.0.contains_key(*what));
         assert!(missing.is_empty(), "never reached: {missing:?}");
     }
 }

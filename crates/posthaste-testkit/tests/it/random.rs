@@ -4,5 +4,5 @@ use posthaste_testkit::random::campaign;
 
 #[test]
 fn the_model_agrees_with_itself() {
-    campaign(crate::conformance::model, 1, 60, 400);
+    campaign(crate::conformance::model, 1, 80, 400);
 }
