@@ -61,6 +61,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
     if let Some(most) = args.max_connections.or(file.max_connections) {
         limits.connections_max = most;
     }
+    allow_descriptors();
     let mut ending = Ending::new()?;
     let listener = server::listen(address).await?;
     let bound = listener.local_addr().map_err(|error| {
@@ -82,6 +83,18 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         ));
     }
     store.close().await
+}
+
+/// Allows this process as many descriptors as it may have, because each connection takes one. Where
+/// that is refused there are merely fewer: what can't be accepted waits.
+fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let _ = setrlimit(Resource::Nofile, most);
 }
 
 fn address(text: &str) -> Result<SocketAddr> {

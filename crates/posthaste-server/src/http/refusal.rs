@@ -64,3 +64,17 @@ fn advice(kind: ErrorKind) -> &'static str {
         _ => "look at the server's standard error",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_has_its_documented_status() {
+        let page = include_str!("../../../../docs/http.md");
+        for kind in ErrorKind::ALL {
+            let row = format!("| `{}` | {} |", kind.slug(), wire::status(kind));
+            assert!(page.contains(&row), "docs/http.md has no {row:?}");
+        }
+    }
+}
