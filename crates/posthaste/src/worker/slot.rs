@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use posthaste_core::Outcome;
+use posthaste_core::{Outcome, Payload};
 use tracing::Span;
 
 use super::batch::{Flag, Held, Phase};
@@ -19,8 +19,8 @@ use crate::outcome::{BoxError, HandlerError, text, timed_out};
 pub(super) async fn run(engine: Arc<Engine>, lane: Arc<Lane>, slot: usize) {
     let mut finished = false;
     while let Some(item) = lane.next(slot, finished).await {
-        let held = item.held.clone();
-        match attempt(&engine, &lane, item).await {
+        let Item { held, payload } = item;
+        match attempt(&engine, &lane, &held, payload).await {
             Some(outcome) => engine.settler.settle(held, outcome).await,
             None => engine.settler.lost(&held),
         }
@@ -30,8 +30,7 @@ pub(super) async fn run(engine: Arc<Engine>, lane: Arc<Lane>, slot: usize) {
 }
 
 /// Runs the handler of one job; none where the job is no longer ours.
-async fn attempt(engine: &Engine, lane: &Lane, item: Item) -> Option<Outcome> {
-    let Item { held, payload } = item;
+async fn attempt(engine: &Engine, lane: &Lane, held: &Held, payload: Payload) -> Option<Outcome> {
     held.go(Phase::Running);
     let job = held.job();
     let span = tracing::info_span!(
@@ -51,7 +50,7 @@ async fn attempt(engine: &Engine, lane: &Lane, item: Item) -> Option<Outcome> {
         Ok(future) => {
             let attempt = Attempt {
                 future: Some(future),
-                held: &held,
+                held,
                 lane,
                 span,
                 waited: false,

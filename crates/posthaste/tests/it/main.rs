@@ -5,6 +5,7 @@ mod derive;
 mod enqueue;
 mod examples;
 mod open;
+mod spans;
 mod work;
 
 use std::future::Future;
