@@ -164,7 +164,6 @@ impl Reader {
             last_seq: take.u64()?,
             link: take.u32()?,
         };
-        self.settles = Settles::from(posthaste_core::WallMs(take.u64()?));
         Ok(())
     }
 
@@ -304,7 +303,6 @@ impl<'a> Writer<'a> {
             data.u64(reach.segment);
             data.u64(reach.last_seq);
             data.u32(reach.link);
-            data.u64(settles.forgotten().0);
         })?;
         for (number, page) in settles.pages() {
             writer.add(Tag::Settles, |chunk| saved::write_page(chunk, number, page))?;

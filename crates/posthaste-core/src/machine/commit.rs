@@ -78,6 +78,7 @@ impl Machine {
                 ending,
                 note,
             } => self.settle(id, token, digest, ending, note, course),
+            Action::GiveBack { id, token } => Ok(self.never_began(id, token, course)),
             Action::Heartbeat { id, token } => self.heartbeat(id, token, course),
             Action::Cancel(id) => self.cancel(id, course),
             Action::Retry(id) => self.retry(id, course),
@@ -175,6 +176,7 @@ impl Machine {
         if !self.has_room_for_key() {
             return Err(Refusal::KeysFull);
         }
+        let at = self.keys.instant(at);
         let fact = Fact::KeyTaken { digest, answer, at };
         self.evolve(&fact, crate::time::MonoMs(0));
         facts.push(fact);

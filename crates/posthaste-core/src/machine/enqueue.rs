@@ -61,7 +61,7 @@ impl Machine {
             let fact = Fact::KeyTaken {
                 digest,
                 answer: place,
-                at: now,
+                at: self.keys.instant(now),
             };
             self.put(fact, course);
         }

@@ -133,7 +133,7 @@ impl Machine {
         if dropped {
             new.set(Mark::Lease, false);
         }
-        let cleared = old.has(Mark::Unreadable) && clears_unreadable(fact);
+        let cleared = old.has(Mark::Unreadable) && clears_unreadable(&old.life(), fact);
         if cleared {
             new.set(Mark::Unreadable, false);
         }

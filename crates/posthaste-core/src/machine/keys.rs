@@ -194,6 +194,12 @@ impl Keys {
         moved
     }
 
+    /// When a key that is taken at `now` is held to have been taken: no earlier than the one before
+    /// it, so that the first taken is the first forgotten also when the clock goes back.
+    pub(super) fn instant(&self, now: WallMs) -> WallMs {
+        self.runs.back().map_or(now, |(_, last)| now.max(*last))
+    }
+
     /// When the oldest key is over; `None` where there is none.
     pub(super) fn next_over(&self) -> Option<WallMs> {
         (self.first < self.next).then(|| self.taken_at(self.first).plus(KEY_WINDOW_MS))

@@ -132,9 +132,9 @@ pub(super) fn keeps_lease(before: JobState, fact: &Fact<'_>) -> bool {
 
 /// Whether `fact` shows that the payload can be read, or gives it another chance. After a settle
 /// that says it can't, [`Fact::Unreadable`] follows.
-pub(super) fn clears_unreadable(fact: &Fact<'_>) -> bool {
+pub(super) fn clears_unreadable(before: &Life, fact: &Fact<'_>) -> bool {
     match fact {
-        Fact::Edited { .. } => true,
+        Fact::Edited { place, .. } => *place != before.place,
         Fact::Changed { cause, to, .. } => {
             matches!(cause, Cause::Settled { .. })
                 || matches!(to, To::Available { afresh: true, .. })

@@ -95,10 +95,10 @@ impl SavedJob {
         if !keeps_lease(self.life.state, fact) {
             self.lease = None;
         }
-        self.life.apply(fact);
-        if clears_unreadable(fact) {
+        if clears_unreadable(&self.life, fact) {
             self.unreadable = None;
         }
+        self.life.apply(fact);
         match *fact {
             Fact::Deleted { .. } => return None,
             Fact::Unclaimed { .. } => self.unique = None,

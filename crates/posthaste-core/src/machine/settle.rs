@@ -166,6 +166,20 @@ impl Machine {
             .is_some_and(|since| since.plus(UNDECODABLE_GRACE_MS) <= now)
     }
 
+    pub(super) fn never_began(
+        &mut self,
+        id: JobId,
+        token: Token,
+        course: &mut Course<'_, '_>,
+    ) -> Answer {
+        let slot = self.slot_of(id);
+        let held = slot.filter(|slot| self.running_token(*slot) == token && token.0 != 0);
+        if let Some(slot) = held {
+            self.give_back(slot, course);
+        }
+        Answer::Noted
+    }
+
     pub(super) fn heartbeat(
         &mut self,
         id: JobId,

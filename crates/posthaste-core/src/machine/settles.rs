@@ -16,8 +16,8 @@ pub const SETTLE_PAGE: usize = 1024;
 /// many: few facts then forget many. Nobody sees it: whoever asks is told by the age.
 const SLACK_MS: u64 = 10_000;
 
-/// Pages up to which the oldest settle is looked for; beyond, a lower bound will do.
-const SEARCHED_PAGES: usize = 16;
+/// Pages up to which settles are forgotten as soon as something else happens.
+const FEW_PAGES: usize = 16;
 
 /// The applied settles of neighbouring tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,32 +34,20 @@ pub struct SettlePage {
     pub after_ms: Box<[u32]>,
 }
 
-/// See the module.
-#[derive(Clone, Debug)]
-pub struct Settles {
-    pages: BTreeMap<u64, SettlePage>,
-    count: u64,
-    /// What was applied before is forgotten.
-    forgotten: WallMs,
-    /// No remembered settle is older.
+/// A page, and when the oldest settle on it was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    page: SettlePage,
     oldest: WallMs,
 }
 
-impl PartialEq for Settles {
-    fn eq(&self, other: &Self) -> bool {
-        self.pages == other.pages && self.forgotten == other.forgotten
-    }
-}
-
-impl Default for Settles {
-    fn default() -> Self {
-        Self {
-            pages: BTreeMap::new(),
-            count: 0,
-            forgotten: WallMs(0),
-            oldest: WallMs(u64::MAX),
-        }
-    }
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settles {
+    pages: BTreeMap<u64, Kept>,
+    count: u64,
+    /// No settle that is kept is older. `None` where none is kept.
+    oldest: Option<WallMs>,
 }
 
 /// What there was before a settle was noted.
@@ -68,8 +56,9 @@ pub(super) struct SettleBefore {
     token: Token,
     digest: u32,
     after_ms: u32,
-    newest: Option<WallMs>,
-    oldest: WallMs,
+    /// When the newest and the oldest of its page were applied.
+    page: Option<(WallMs, WallMs)>,
+    oldest: Option<WallMs>,
 }
 
 fn spot(token: Token) -> (u64, usize) {
@@ -94,10 +83,19 @@ impl SettlePage {
         self.base.plus(u64::from(self.after_ms[within]))
     }
 
-    fn oldest(&self, forgotten: WallMs) -> Option<WallMs> {
-        let settled = (0..SETTLE_PAGE).filter(|within| self.digests[*within] != 0);
-        let times = settled.map(|within| self.at(within));
-        times.filter(|at| *at >= forgotten).min()
+    fn oldest(&self) -> Option<WallMs> {
+        let settled = (0..self.digests.len()).filter(|within| self.digests[*within] != 0);
+        settled.map(|within| self.at(within)).min()
+    }
+
+    /// Takes out what was applied before that instant.
+    fn forget(&mut self, before: WallMs) {
+        for within in 0..self.digests.len() {
+            if self.digests[within] != 0 && self.at(within) < before {
+                (self.digests[within], self.after_ms[within]) = (0, 0);
+                self.count -= 1;
+            }
+        }
     }
 }
 
@@ -106,13 +104,12 @@ impl Settles {
     #[must_use]
     pub fn get(&self, token: Token, now: WallMs) -> Option<u32> {
         let (number, within) = spot(token);
-        let page = self.pages.get(&number)?;
+        let page = &self.pages.get(&number)?.page;
         let (digest, at) = (page.digests[within], page.at(within));
-        let remembered = at >= self.forgotten && at.plus(SETTLE_MEMORY_MS) > now;
-        (digest != 0 && remembered).then_some(digest)
+        (digest != 0 && at.plus(SETTLE_MEMORY_MS) > now).then_some(digest)
     }
 
-    /// Settles that are kept, some of them perhaps forgotten.
+    /// Settles that are kept, some of them perhaps over.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.count
@@ -131,35 +128,35 @@ impl Settles {
 
     pub(super) fn note_with(&mut self, token: Token, digest: u32, at: WallMs) -> SettleBefore {
         let (number, within) = spot(token);
-        // Where the clock went back, a settle is no older than what was forgotten already.
-        let at = at.max(self.forgotten);
-        let known = self.pages.get(&number).map(|page| page.newest);
-        let page = self
-            .pages
-            .entry(number)
-            .or_insert_with(|| SettlePage::new(at));
+        let known = self.pages.get(&number);
+        let known = known.map(|kept| (kept.page.newest, kept.oldest));
+        let Kept { page, oldest } = self.pages.entry(number).or_insert_with(|| Kept {
+            page: SettlePage::new(at),
+            oldest: at,
+        });
         let after_ms = u32::try_from(at.since(page.base)).unwrap_or(u32::MAX);
         let digest = std::mem::replace(&mut page.digests[within], digest);
         let after_ms = std::mem::replace(&mut page.after_ms[within], after_ms);
         let fresh = u32::from(digest == 0);
         page.count += fresh;
         page.newest = page.newest.max(at);
+        *oldest = (*oldest).min(page.at(within));
         self.count += u64::from(fresh);
         let before = SettleBefore {
             token,
             digest,
             after_ms,
-            newest: known,
+            page: known,
             oldest: self.oldest,
         };
-        self.oldest = self.oldest.min(at);
+        self.oldest = self.oldest.min(Some(*oldest)).or(Some(*oldest));
         before
     }
 
     pub(super) fn undo(&mut self, before: &SettleBefore) {
         let (number, within) = spot(before.token);
         self.oldest = before.oldest;
-        let Some(page) = self.pages.get_mut(&number) else {
+        let Some(Kept { page, oldest }) = self.pages.get_mut(&number) else {
             return;
         };
         let fresh = u32::from(before.digest == 0);
@@ -167,27 +164,30 @@ impl Settles {
         page.after_ms[within] = before.after_ms;
         page.count -= fresh;
         self.count -= u64::from(fresh);
-        match before.newest {
-            Some(newest) => page.newest = newest,
+        match before.page {
+            Some(known) => (page.newest, *oldest) = known,
             None => drop(self.pages.remove(&number)),
         }
     }
 
     /// Forgets what was applied before that instant.
     pub fn forget(&mut self, before: WallMs) {
-        self.forgotten = self.forgotten.max(before);
-        self.pages.retain(|_, page| page.newest >= before);
-        self.count = self.pages.values().map(|page| u64::from(page.count)).sum();
-        self.oldest = self.look_for_oldest();
-    }
-
-    /// The oldest settle that is remembered, or an instant before it.
-    fn look_for_oldest(&self) -> WallMs {
-        if self.pages.len() > SEARCHED_PAGES {
-            return self.forgotten;
-        }
-        let oldest = self.pages.values().filter_map(|p| p.oldest(self.forgotten));
-        oldest.min().unwrap_or(WallMs(u64::MAX))
+        self.pages.retain(|_, kept| {
+            if kept.oldest < before {
+                if kept.page.newest < before {
+                    return false;
+                }
+                kept.page.forget(before);
+                kept.oldest = kept.page.oldest().unwrap_or(kept.page.newest);
+            }
+            kept.page.count > 0
+        });
+        self.count = self
+            .pages
+            .values()
+            .map(|kept| u64::from(kept.page.count))
+            .sum();
+        self.oldest = self.pages.values().map(|kept| kept.oldest).min();
     }
 
     /// Whether more are kept than may be.
@@ -197,53 +197,39 @@ impl Settles {
 
     /// When to wake up to forget by age, if nothing else happens before.
     pub(super) fn next_over(&self) -> Option<WallMs> {
-        let known = self.oldest < WallMs(u64::MAX);
-        known.then(|| self.oldest.plus(SETTLE_MEMORY_MS + SLACK_MS))
+        Some(self.oldest?.plus(SETTLE_MEMORY_MS + SLACK_MS))
     }
 
     /// Up to which instant settles are to be forgotten now, if any are: by age, or a sixteenth of
     /// them where there are too many.
     pub(super) fn over(&self, now: WallMs) -> Option<WallMs> {
         if self.too_many() {
-            let mut newest: Vec<WallMs> = self.pages.values().map(|page| page.newest).collect();
+            let mut newest: Vec<WallMs> =
+                self.pages.values().map(|kept| kept.page.newest).collect();
             let rank = newest.len() / 16;
             let (_, limit, _) = newest.select_nth_unstable(rank);
             return Some(limit.plus(1));
         }
         // What was applied at this very instant ten minutes ago is over, too.
         let before = WallMs((now.0 + 1).saturating_sub(SETTLE_MEMORY_MS));
-        let few = self.pages.len() <= SEARCHED_PAGES;
+        let few = self.pages.len() <= FEW_PAGES;
         let slack = if few { 0 } else { SLACK_MS };
-        let known = self.oldest < WallMs(u64::MAX);
-        let over = known && self.oldest.plus(SETTLE_MEMORY_MS + slack) <= now;
+        let over = self.oldest?.plus(SETTLE_MEMORY_MS + slack) <= now;
         over.then_some(before)
-    }
-
-    /// Before which instant everything is forgotten.
-    #[must_use]
-    pub fn forgotten(&self) -> WallMs {
-        self.forgotten
     }
 
     /// Every page with its number, lowest first. Page n holds the tokens from n × [`SETTLE_PAGE`].
     pub fn pages(&self) -> impl Iterator<Item = (u64, &SettlePage)> {
-        self.pages.iter().map(|(number, page)| (*number, page))
-    }
-
-    /// A memory in which what was applied before `forgotten` is forgotten, to load pages into.
-    #[must_use]
-    pub fn from(forgotten: WallMs) -> Self {
-        Self {
-            forgotten,
-            ..Self::default()
-        }
+        self.pages
+            .iter()
+            .map(|(number, kept)| (*number, &kept.page))
     }
 
     /// Puts a page back as [`Settles::pages`] showed it.
     pub fn load(&mut self, number: u64, page: SettlePage) {
+        let oldest = page.oldest().unwrap_or(page.newest);
         self.count += u64::from(page.count);
-        let oldest = page.oldest(self.forgotten);
-        self.oldest = oldest.map_or(self.oldest, |oldest| self.oldest.min(oldest));
-        self.pages.insert(number, page);
+        self.oldest = self.oldest.min(Some(oldest)).or(Some(oldest));
+        self.pages.insert(number, Kept { page, oldest });
     }
 }

@@ -187,7 +187,7 @@ impl Machine {
     }
 
     /// Back in its old place, as if its worker had released it.
-    fn give_back(&mut self, slot: u32, course: &mut Course<'_, '_>) {
+    pub(super) fn give_back(&mut self, slot: u32, course: &mut Course<'_, '_>) {
         let life = self.rows.get(slot).life();
         let to = if life.cancelling {
             To::Cancelled

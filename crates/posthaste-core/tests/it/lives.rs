@@ -338,3 +338,23 @@ fn everything_that_happens_is_counted() {
          106 totals               => 4 enqueued, 1 completed, 1 dead, 1 cancelled, 1 redriven, 1 deleted, 1 retried, 1 lapsed",
     );
 }
+
+#[test]
+fn a_lease_that_never_reached_its_worker_counts_for_nothing() {
+    check(
+        "0   enqueue 1; enqueue 2 => available, available
+         0   lease max=1  => 1#1
+         100 tick         => 1 available
+         100 lease max=1  => 1#2
+         101 giveback 1#1 => noted
+         101 show 1       => running attempt 1 crashes 1 at 0
+         102 giveback 1#2 => noted
+         102 show 1       => available crashes 1 at 0
+         103 lease max=1  => 1#3
+         104 cancel 1     => running
+         105 giveback 1#3 => noted
+         106 show 1       => cancelled crashes 1 at 105
+         107 giveback 1#3 => noted
+         107 giveback 9#3 => noted",
+    );
+}

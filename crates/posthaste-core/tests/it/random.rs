@@ -23,7 +23,7 @@ fn config(cases: u32) -> ProptestConfig {
 
 /// What the random runs must have come past, apart from the refusals.
 const REACHED: &str = "
-    action Enqueue, action Settle, action Heartbeat, action Cancel, action Retry, action Delete,
+    action Enqueue, action Settle, action GiveBack, action Heartbeat, action Cancel, action Retry, action Delete,
     action Edit, action Configure, action Condemn, action Copied, action AnswerCopied,
     answer Enqueued, answer Kept, answer Settled, answer Extended, answer Changed, answer Deleted,
     answer Configured, answer Noted, repeated settle, told of a cancel, existing job,

@@ -290,6 +290,10 @@ impl Story {
                 id: words.id(),
                 token: words.token(),
             },
+            "giveback" => Action::GiveBack {
+                id: words.id(),
+                token: words.token(),
+            },
             "cancel" => Action::Cancel(words.id()),
             "retry" => Action::Retry(words.id()),
             "delete" => Action::Delete(words.id()),

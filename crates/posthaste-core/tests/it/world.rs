@@ -270,6 +270,10 @@ impl World {
                 let (id, token) = self.lease_known(a, b);
                 Action::Heartbeat { id, token }
             }
+            8 if b % 8 == 1 => {
+                let (id, token) = self.lease_known(a, b / 8);
+                Action::GiveBack { id, token }
+            }
             8 if b % 2 == 0 => Action::Cancel(Self::id(a)),
             8 => Action::Retry(Self::id(a)),
             9 if b % 4 == 0 => Action::Delete(Self::id(a)),

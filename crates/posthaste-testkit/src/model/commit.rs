@@ -111,11 +111,12 @@ impl Model {
         }
         let state = if expired { JobState::Dead } else { state };
         if let Some(key) = &job.idempotency_key {
+            let at = self.key_instant();
             self.job_keys.push(JobKey {
                 key: key.clone(),
                 first: job.clone(),
                 state,
-                at: wall,
+                at,
             });
         }
         Reply::Enqueued {
@@ -226,6 +227,7 @@ impl Model {
         }
         if let Some(payload) = &edit.payload {
             row.new.payload = payload.clone();
+            row.undecodable_since = None;
             row.undecodable_since = None;
         }
         if let Some(priority) = edit.priority.filter(|it| *it != row.new.priority) {

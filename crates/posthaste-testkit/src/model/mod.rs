@@ -183,14 +183,23 @@ impl Model {
             repeated: false,
         };
         if let Some(key) = &commit.key {
+            let at = self.key_instant();
             self.commit_keys.push(TakenCommit {
                 key: key.key.clone(),
                 digest: key.digest,
                 answer: answer.clone(),
-                at: self.now.wall,
+                at,
             });
         }
         Ok(answer)
+    }
+
+    /// When a key that is taken now is held to have been taken: also when the clock was set back,
+    /// the first taken is the first forgotten.
+    fn key_instant(&self) -> WallMs {
+        let of_jobs = self.job_keys.iter().map(|taken| taken.at);
+        let of_commits = self.commit_keys.iter().map(|taken| taken.at);
+        of_jobs.chain(of_commits).fold(self.now.wall, WallMs::max)
     }
 
     fn row(&mut self, id: JobId) -> Result<&mut Row> {
