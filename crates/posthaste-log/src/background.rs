@@ -16,6 +16,7 @@ use crate::journal::Journal;
 use crate::live::Live;
 use crate::merge;
 use crate::reclaim;
+use crate::scrub::Scrub;
 use crate::segments::{Segment, Segments};
 use crate::snapshot;
 
@@ -49,6 +50,7 @@ struct Chores {
     segment_bytes: u64,
     stop: Arc<AtomicBool>,
     marked: u64,
+    scrub: Scrub,
 }
 
 impl Background {
@@ -75,6 +77,7 @@ impl Background {
             segment_bytes: u64::from(options.segment_bytes),
             stop: Arc::clone(&stop),
             marked: 0,
+            scrub: Scrub::default(),
         };
         let thread = std::thread::Builder::new()
             .name("posthaste-background".to_owned())
@@ -105,8 +108,20 @@ impl Chores {
             self.mark();
             if self.maintenance {
                 self.snapshot_and_reclaim();
+                self.scrub();
             }
             std::thread::park_timeout(TURN);
+        }
+    }
+
+    /// Reads a little more of what is sealed, to find damage before somebody needs what it hit.
+    fn scrub(&mut self) {
+        let in_use = self.segments.in_use();
+        let sealed = in_use
+            .into_iter()
+            .filter(|segment| segment.number <= self.sealed_before);
+        if let Err(error) = self.scrub.step(sealed) {
+            self.shared.stats.problem(error.to_string());
         }
     }
 

@@ -29,10 +29,23 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Takes the lock on a file, which is created if it isn't there, and writes `holder` into it.
     /// `Ok(None)` when another holds it. The lock ends when what is returned is dropped.
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Option<Box<dyn Send + Sync>>>;
+    /// What kind of file system `dir` lies on.
+    fn file_system(&self, dir: &Path) -> io::Result<FileSystem>;
     /// The text of a small file.
     fn read_small(&self, path: &Path) -> io::Result<String>;
     /// Bytes that can still be written below `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// What a file system can promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// What is synced stays.
+    Local,
+    /// It ends with the machine or the container, named.
+    Volatile(&'static str),
+    /// It lies across a network, named: locks and syncs there can't be trusted.
+    Network(&'static str),
 }
 
 /// An open file.
@@ -114,6 +127,21 @@ impl Disk for RealDisk {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn file_system(&self, dir: &Path) -> io::Result<FileSystem> {
+        // The numbers are those of statfs(2).
+        Ok(match rustix::fs::statfs(dir)?.f_type {
+            0x0102_1994 => FileSystem::Volatile("tmpfs"),
+            0x8584_58f6 => FileSystem::Volatile("ramfs"),
+            0x794c_7630 => FileSystem::Volatile("overlay"),
+            0x6969 => FileSystem::Network("NFS"),
+            0x517b | 0xff53_4d42 | 0xfe53_4d42 => FileSystem::Network("SMB"),
+            0x0102_1997 => FileSystem::Network("9p"),
+            0x5346_414f => FileSystem::Network("AFS"),
+            0x00c3_6400 => FileSystem::Network("Ceph"),
+            _ => FileSystem::Local,
+        })
     }
 
     fn read_small(&self, path: &Path) -> io::Result<String> {

@@ -16,6 +16,7 @@ mod merge;
 mod reclaim;
 mod recovery;
 mod scan;
+mod scrub;
 mod segments;
 mod sequencer;
 mod snapshot;
@@ -28,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, FileSystem, RealDisk};
 pub use posthaste_core::{Error, ErrorKind, Result};
 pub use store::Log;
 
@@ -64,6 +65,8 @@ pub struct Options {
     pub segment_bytes: u32,
     /// Segments that stand ready, written through, for what comes next. Default 2.
     pub segments_ready: usize,
+    /// Whether a directory on a network file system is taken all the same. Default false.
+    pub allow_network: bool,
     /// Whether snapshots are merged and space is given back while the store is open. Default true;
     /// tests that count every file or every write turn it off.
     pub maintenance: bool,
@@ -85,6 +88,7 @@ impl Options {
             lock_wait_ms: 0,
             segment_bytes: 64 * 1024 * 1024,
             segments_ready: 2,
+            allow_network: false,
             maintenance: true,
             reserve_bytes: 192 * 1024 * 1024,
             clock: Arc::new(SystemClock::new()),

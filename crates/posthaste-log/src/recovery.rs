@@ -49,7 +49,7 @@ pub(crate) fn open(
     let existing = open_segments(&*disk, &segments_dir)?;
     refuse_headless(&*disk, dir, &existing)?;
     let files = Arc::new(Files::open(Arc::clone(&disk), dir)?);
-    let mut replay = Replay::new(&files, mono)?;
+    let mut replay = Replay::new(&files, &existing, mono)?;
     let tail = replay.all(&existing)?;
     let first_ready = tail
         .as_ref()
@@ -204,24 +204,25 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(files: &'a Files, mono: MonoMs) -> Result<Self> {
-        let mut machine = Machine::new();
-        let newest = snapshot::load_newest(files, &mut machine, mono)?;
+    fn new(files: &'a Files, existing: &[Arc<Segment>], mono: MonoMs) -> Result<Self> {
+        let follows = |reach: u64| {
+            let behind = existing
+                .iter()
+                .map(|segment| segment.number)
+                .filter(|number| *number > reach);
+            behind.eq(reach + 1..=existing.last().map_or(reach, |last| last.number))
+        };
+        let loaded = snapshot::load(files, mono, follows)?;
         let mut replay = Self {
             files,
-            machine,
+            machine: loaded.machine,
             live: Live::default(),
             mono,
-            next_seq: 1,
-            link: 0,
-            snapshot: 0,
-            cut: None,
+            next_seq: loaded.reach.last_seq + 1,
+            link: loaded.reach.link,
+            snapshot: loaded.reach.segment,
+            cut: loaded.damaged,
         };
-        if let Some(newest) = newest {
-            replay.next_seq = newest.last_seq + 1;
-            replay.link = newest.link;
-            replay.snapshot = newest.segment;
-        }
         replay.note_places();
         Ok(replay)
     }

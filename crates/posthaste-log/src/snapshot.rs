@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_core::machine::{Machine, SavedJob, SavedKey, SavedMeta, Settles};
-use posthaste_core::{MonoMs, Result};
+use posthaste_core::{ErrorKind, MonoMs, Result};
 
 use crate::disk::{Disk, DiskFile};
 use crate::files::{self, Files, corrupt, io_error};
@@ -66,19 +66,54 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(u64, PathBuf)
     Ok(found)
 }
 
-/// Loads the newest snapshot into `machine`. Nothing, where there is none.
-pub(crate) fn load_newest(
-    files: &Files,
-    machine: &mut Machine,
-    mono: MonoMs,
-) -> Result<Option<Reach>> {
+/// The index out of a snapshot, and how far that reaches.
+pub(crate) struct Loaded {
+    pub(crate) machine: Machine,
+    pub(crate) reach: Reach,
+    /// The newest snapshot is damaged, and this is the one before it.
+    pub(crate) damaged: Option<String>,
+}
+
+/// Loads the newest snapshot; where that is damaged, the one before it, if `follows` says that
+/// every segment behind that one is still there. An empty index, where there is none.
+pub(crate) fn load(files: &Files, mono: MonoMs, follows: impl Fn(u64) -> bool) -> Result<Loaded> {
     let dir = files::snapshots_dir(&files.dir);
     let found = list(&*files.disk, &files.dir).map_err(|error| io_error("list", &dir, &error))?;
-    let Some((_, path)) = found.first() else {
-        return Ok(None);
+    let Some((_, newest)) = found.first() else {
+        let (machine, reach) = (Machine::new(), Reach::default());
+        return Ok(Loaded {
+            machine,
+            reach,
+            damaged: None,
+        });
     };
-    let file = files
-        .disk
+    match load_one(&*files.disk, newest, mono) {
+        Ok((machine, reach)) => Ok(Loaded {
+            machine,
+            reach,
+            damaged: None,
+        }),
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            let before = found.get(1).filter(|(segment, _)| follows(*segment));
+            let (_, path) = before.ok_or_else(|| error.clone())?;
+            let (machine, reach) = load_one(&*files.disk, path, mono).map_err(|_| error.clone())?;
+            let damaged = Some(format!(
+                "{}; the snapshot before it was used",
+                error.message()
+            ));
+            Ok(Loaded {
+                machine,
+                reach,
+                damaged,
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn load_one(disk: &dyn Disk, path: &Path, mono: MonoMs) -> Result<(Machine, Reach)> {
+    let mut machine = Machine::new();
+    let file = disk
         .open(path)
         .map_err(|error| io_error("open", path, &error))?;
     let mut reader = Reader::open(path, file)?;
@@ -91,7 +126,7 @@ pub(crate) fn load_newest(
         }
     }
     machine.loaded();
-    Ok(Some(reader.reach))
+    Ok((machine, reader.reach))
 }
 
 /// A part of a snapshot.

@@ -1,13 +1,16 @@
 //! Snapshot and tail are the full replay: the same life, opened both ways, is the same state.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_core::machine::{Place, Saved};
 use posthaste_core::port::LeaseAsk;
-use posthaste_core::{Command, Commit, JobId, MonoMs, NewJob, Outcome, Payload, Store, WallMs};
+use posthaste_core::{
+    Command, Commit, ErrorKind, JobId, MonoMs, NewJob, Outcome, Payload, Store, WallMs,
+};
 
-use crate::{Location, Log, ManualClock, Options, RealDisk, files, merge, recovery, snapshot};
+use crate::segments::Segment;
+use crate::{Location, Log, ManualClock, Options, RealDisk, merge, recovery, snapshot};
 
 fn options(dir: &Path, clock: &ManualClock) -> Options {
     let mut options = Options::new(Location::Directory(dir.to_owned()));
@@ -114,43 +117,52 @@ fn copy_without_snapshots(from: &Path, to: &Path) {
     std::fs::copy(from.join("superblock"), to.join("superblock")).expect("a copy");
 }
 
-#[test]
-fn a_snapshot_and_the_tail_are_the_full_replay() {
-    let (dir, other) = (
-        tempfile::tempdir().expect("a directory"),
-        tempfile::tempdir().expect("a directory"),
-    );
+/// A life on disk, closed, whose snapshots were made in several rounds, each on top of the one
+/// before. Answers them, oldest first, and how many segments are sealed.
+fn lived_with_snapshots(dir: &Path, without: Option<&Path>) -> (Vec<PathBuf>, Vec<Arc<Segment>>) {
     let clock = ManualClock::at(WallMs(1_800_000_000_000));
-    let mut options = options(dir.path(), &clock);
+    let mut options = options(dir, &clock);
     options.maintenance = false;
     let store = Log::open(options).expect("it opens");
     for round in 0..4 {
         live(&store, &clock, round * 1_000);
     }
     wait(store.close()).expect("it closes");
-    copy_without_snapshots(dir.path(), other.path());
-
-    // Snapshots in several rounds, each on top of the one before.
+    if let Some(other) = without {
+        copy_without_snapshots(dir, other);
+    }
     let recovered =
-        recovery::open(Arc::new(RealDisk), dir.path(), 64 * 1024, MonoMs(0)).expect("it opens");
+        recovery::open(Arc::new(RealDisk), dir, 64 * 1024, MonoMs(0)).expect("it opens");
     let mut sealed = recovered.segments.in_use();
     sealed.retain(|segment| segment.number < recovered.position.segment.number);
     assert!(sealed.len() > 6, "{} sealed segments", sealed.len());
-    let mut newest: Option<std::path::PathBuf> = None;
+    let mut made: Vec<PathBuf> = Vec::new();
     for round in sealed[..sealed.len() - 1].chunks(2) {
-        let made =
-            merge::merge(&recovered.files, newest.as_ref(), round, || true).expect("a snapshot");
-        let (path, reach) = made.expect("nobody stopped it");
+        let next = merge::merge(&recovered.files, made.last(), round, || true).expect("a snapshot");
+        let (path, reach) = next.expect("nobody stopped it");
         assert_eq!(snapshot::read_back(&RealDisk, &path), Ok(reach));
-        newest = Some(path);
+        made.push(path);
     }
-    assert!(newest.is_some_and(|path| path.starts_with(files::snapshots_dir(dir.path()))));
+    (made, sealed)
+}
 
+fn assert_same(one: &Saved, other: &Saved) {
+    assert_eq!(one.meta, other.meta);
+    assert_eq!(one.keys, other.keys);
+    assert_eq!(one.settles, other.settles);
+    assert_eq!(one.jobs, other.jobs);
+}
+
+#[test]
+fn a_snapshot_and_the_tail_are_the_full_replay() {
+    let (dir, other) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    let (made, _) = lived_with_snapshots(dir.path(), Some(other.path()));
+    assert!(made.len() > 2);
     let (merged, replayed) = (opened(dir.path()), opened(other.path()));
-    assert_eq!(merged.meta, replayed.meta);
-    assert_eq!(merged.keys, replayed.keys);
-    assert_eq!(merged.settles, replayed.settles);
-    assert_eq!(merged.jobs, replayed.jobs);
+    assert_same(&merged, &replayed);
     assert!(
         replayed.jobs.iter().any(|job| job.lease.is_some()),
         "some leases were held"
@@ -158,5 +170,51 @@ fn a_snapshot_and_the_tail_are_the_full_replay() {
     assert!(
         replayed.jobs.iter().any(|job| job.life.note != Place::NONE),
         "some outcomes were noted"
+    );
+}
+
+fn flip(path: &Path, offset: usize) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    bytes[offset] ^= 1;
+    std::fs::write(path, bytes).expect("it is written");
+}
+
+#[test]
+fn a_damaged_snapshot_gives_way_to_the_one_before_while_the_segments_are_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (made, sealed) = lived_with_snapshots(dir.path(), None);
+    let sound = opened(dir.path());
+    flip(&made[made.len() - 1], 100);
+    let open = || recovery::open(Arc::new(RealDisk), dir.path(), 64 * 1024, MonoMs(0));
+    let recovered = open().expect("the one before is sound");
+    assert_same(&recovered.machine.export(), &sound);
+    assert!(
+        recovered
+            .cut
+            .is_some_and(|told| told.contains("the snapshot before it was used"))
+    );
+
+    // Without the segments between the two there is no way round the damage.
+    std::fs::remove_file(&sealed[sealed.len() - 3].path).expect("it is removed");
+    let error = open().err().expect("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains(".snap"), "{error}");
+}
+
+#[test]
+fn the_scrub_names_what_is_damaged_and_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, sealed) = lived_with_snapshots(dir.path(), None);
+    flip(&sealed[2].path, 4096 + 200);
+    let mut scrub = crate::scrub::Scrub::default();
+    let mut told = Vec::new();
+    for _ in 0..sealed.len() * 2 {
+        told.extend(scrub.step(sealed.iter().cloned()).err());
+    }
+    assert!(!told.is_empty(), "nothing was found");
+    let name = sealed[2].path.display().to_string();
+    assert!(
+        told.iter().all(|error| error.message().contains(&name)),
+        "{told:?}"
     );
 }

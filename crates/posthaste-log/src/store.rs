@@ -15,7 +15,7 @@ use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, check};
 use crate::background::Background;
 use crate::bodies::Bodies;
 use crate::commits::Shared;
-use crate::disk::Disk;
+use crate::disk::{Disk, FileSystem};
 use crate::edge;
 use crate::effect::{self, Answered, Answers, Delivery, Effect, Raw};
 use crate::files::{Files, io_error};
@@ -66,6 +66,8 @@ struct Parts {
     disk: Option<OnDisk>,
     clean: bool,
     cut: Option<String>,
+    /// What its file system can't promise.
+    warning: Option<String>,
 }
 
 struct OnDisk {
@@ -93,6 +95,7 @@ impl Log {
                 disk: None,
                 clean: true,
                 cut: None,
+                warning: None,
             },
             Location::Directory(dir) => on_disk(&options, dir)?,
         };
@@ -115,8 +118,8 @@ impl Log {
             parts.journal,
             reader.clone(),
         ));
-        if let Some(cut) = &parts.cut {
-            shared.stats.problem(cut.clone());
+        for told in [&parts.cut, &parts.warning].into_iter().flatten() {
+            shared.stats.problem(told.clone());
         }
         let live = Arc::new(Mutex::new(parts.live));
         let mut seed = [0; 8];
@@ -331,6 +334,7 @@ fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
         .disk
         .create_dir_all(dir)
         .map_err(|error| io_error("create", dir, &error))?;
+    let warning = file_system(options, dir)?;
     let lock = lock(&*options.disk, dir, options.lock_wait_ms)?;
     let mono = options.clock.now().mono;
     let Recovered {
@@ -355,9 +359,34 @@ fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
             snapshot,
             lock,
         }),
+        warning,
         clean,
         cut,
     })
+}
+
+/// Refuses a file system that can't keep the promises, or says which of them it can't.
+fn file_system(options: &Options, dir: &Path) -> Result<Option<String>> {
+    let on = options
+        .disk
+        .file_system(dir)
+        .map_err(|error| io_error("look at", dir, &error))?;
+    match on {
+        FileSystem::Local => Ok(None),
+        FileSystem::Volatile(name) => Ok(Some(format!(
+            "{} lies on {name}: what is acknowledged there ends with the machine or the container",
+            dir.display()
+        ))),
+        FileSystem::Network(name) if options.allow_network => Ok(Some(format!(
+            "{} lies on {name}: a sync or a lock there may not be what it says",
+            dir.display()
+        ))),
+        FileSystem::Network(name) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} lies on {name}, where syncs and locks can't be trusted", dir.display()),
+        )
+        .next("keep the data directory on a local disk, and reach it with `posthaste serve` and --store http://…")),
+    }
 }
 
 /// Takes the lock of a directory, waiting for it where that was asked for.

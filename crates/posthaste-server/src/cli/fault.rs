@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_core::{Error, ErrorKind, Result};
-use posthaste_log::{Disk, DiskFile, Options};
+use posthaste_log::{Disk, DiskFile, FileSystem, Options};
 
 /// Breaks the disk of `options` in the way that `POSTHASTE_FAULT` names.
 ///
@@ -70,6 +70,10 @@ impl Disk for Forgetful {
 
     fn read_small(&self, path: &Path) -> io::Result<String> {
         self.0.read_small(path)
+    }
+
+    fn file_system(&self, dir: &Path) -> io::Result<FileSystem> {
+        self.0.file_system(dir)
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use posthaste_log::{Disk, DiskFile};
+use posthaste_log::{Disk, DiskFile, FileSystem};
 
 use super::tree::Tree;
 
@@ -341,6 +341,10 @@ impl Disk for FaultDisk {
     fn read_small(&self, path: &Path) -> io::Result<String> {
         let bytes = self.contents(path).ok_or(io::ErrorKind::NotFound)?;
         String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+    }
+
+    fn file_system(&self, _dir: &Path) -> io::Result<FileSystem> {
+        Ok(FileSystem::Local)
     }
 
     fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
