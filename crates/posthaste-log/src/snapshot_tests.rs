@@ -196,7 +196,7 @@ fn a_damaged_snapshot_gives_way_to_the_one_before_while_the_segments_are_there()
 
     // Without the segments between the two there is no way round the damage.
     std::fs::remove_file(&sealed[sealed.len() - 3].path).expect("it is removed");
-    let error = open().err().expect("it is refused");
+    let error = open().expect_err("it is refused");
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.message().contains(".snap"), "{error}");
 }

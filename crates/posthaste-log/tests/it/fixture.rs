@@ -167,6 +167,10 @@ impl Disk for StopDisk {
         RealDisk.read_small(path)
     }
 
+    fn file_system(&self, dir: &Path) -> io::Result<posthaste_log::FileSystem> {
+        RealDisk.file_system(dir)
+    }
+
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         RealDisk.free_bytes(dir)
     }
