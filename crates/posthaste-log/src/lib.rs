@@ -23,6 +23,8 @@ mod snapshot;
 #[cfg(test)]
 mod snapshot_tests;
 mod store;
+mod survey;
+mod verify;
 mod waiting;
 
 use std::path::PathBuf;
@@ -32,6 +34,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, FileSystem, RealDisk};
 pub use posthaste_core::{Error, ErrorKind, Result};
 pub use store::Log;
+pub use verify::{FINDINGS_MAX, Finding, Progress, VerifyReport, verify};
 
 /// Where a store keeps itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -52,6 +52,14 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// The same, from a group at `offset` on whose predecessors can't be read.
+    pub(crate) fn resume(bytes: &'a [u8], number: u64, offset: usize) -> Self {
+        Self {
+            offset,
+            ..Self::new(bytes, number, None, None)
+        }
+    }
+
     /// The next group, or where and why there is none.
     pub(crate) fn next(&mut self) -> Result<Group<'a>, End> {
         let end = |damage| End {

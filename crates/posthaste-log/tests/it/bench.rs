@@ -96,6 +96,16 @@ impl Life {
         }
     }
 
+    /// Enqueues `count` jobs in one commit.
+    pub(crate) fn add(&mut self, count: u64) {
+        let adds = self.ledger().new_jobs(count);
+        self.commit(vec![Op {
+            adds,
+            completes: Vec::new(),
+            deletes: Vec::new(),
+        }]);
+    }
+
     fn draw(&mut self) -> Op {
         let mut op = Op {
             adds: Vec::new(),

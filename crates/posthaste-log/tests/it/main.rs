@@ -9,3 +9,4 @@ mod ledger;
 mod life;
 mod random;
 mod space;
+mod sweeps;
