@@ -93,7 +93,7 @@ impl Op {
             .map(|number| Command::Delete(id(*number)));
         let mut commit = Commit::of(completes.chain(adds).chain(deletes).collect());
         // Only some have a key: they are repeated later, and must have one effect.
-        commit.key = (key.is_multiple_of(3)).then(|| CommitKey {
+        commit.key = key.is_multiple_of(3).then(|| CommitKey {
             key: Arc::from(format!("op {key}")),
             digest: [7; 16],
         });
