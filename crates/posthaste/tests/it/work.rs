@@ -124,6 +124,33 @@ fn follow_ups_are_part_of_the_settle() {
 }
 
 #[test]
+fn the_follow_ups_of_an_attempt_that_runs_again_are_dropped() {
+    run(async {
+        let hub = Posthaste::test().await.expect("a hub");
+        hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        for _ in 0..3 {
+            let worker = hub.worker().on(|job: Ping, cx: Cx| async move {
+                if job.n == 0 {
+                    return Done;
+                }
+                cx.commit_with(Ping { n: 0 })?;
+                match cx.attempt() {
+                    1 => Retry::because("once more"),
+                    _ => Done,
+                }
+            });
+            worker.drain().await.expect("drains");
+            hub.advance(1.mins());
+        }
+        let totals = hub.queues().await.expect("queues")[0].totals;
+        assert_eq!(
+            (totals.enqueued, totals.completed, totals.retried),
+            (2, 2, 1)
+        );
+    });
+}
+
+#[test]
 fn a_refused_follow_up_fails_the_attempt() {
     run(async {
         let hub = Posthaste::test().await.expect("a hub");
