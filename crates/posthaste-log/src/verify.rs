@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use posthaste_core::machine::{Machine, Place};
+use posthaste_core::machine::Place;
 use posthaste_core::view::JobFilter;
 use posthaste_core::{Error, ErrorKind, JobId, MonoMs, Result, limits};
 
@@ -122,8 +122,8 @@ impl Survey<'_> {
     /// Builds the index, and reads what each job in it points to.
     pub(crate) fn index(&mut self, segments: &[Arc<Segment>]) -> Result<()> {
         let files = Files::open(Arc::clone(self.disk), self.dir)?;
-        let mut machine = Machine::new();
-        let newest = snapshot::load_newest(&files, &mut machine, MonoMs(0))?.unwrap_or_default();
+        let loaded = snapshot::load(&files, MonoMs(0), |_| false)?;
+        let (mut machine, newest) = (loaded.machine, loaded.reach);
         let (mut seq, mut link) = (newest.last_seq + 1, newest.link);
         for segment in segments
             .iter()
