@@ -47,14 +47,6 @@ pub enum Action<'a> {
         /// Where the result, error or reason will be.
         note: Place,
     },
-    /// A lease never reached its worker: the job goes back to its old place, and neither an attempt
-    /// nor a crash is counted. No effect where the lease no longer counts.
-    GiveBack {
-        /// Which job.
-        id: JobId,
-        /// Under which lease.
-        token: Token,
-    },
     /// Start a lease afresh. Leaves no fact.
     Heartbeat {
         /// Which job.
@@ -188,7 +180,7 @@ pub enum Answer {
     Deleted,
     /// In force.
     Configured,
-    /// Copied, condemned or given back, or there was nothing to do.
+    /// Copied or condemned, or there was nothing to do.
     Noted,
 }
 

@@ -78,7 +78,6 @@ impl Machine {
                 ending,
                 note,
             } => self.settle(id, token, digest, ending, note, course),
-            Action::GiveBack { id, token } => Ok(self.never_began(id, token, course)),
             Action::Heartbeat { id, token } => self.heartbeat(id, token, course),
             Action::Cancel(id) => self.cancel(id, course),
             Action::Retry(id) => self.retry(id, course),

@@ -35,10 +35,6 @@ impl Machine {
         let unwanted = ending == Ending::Completed && !profile.keep_result;
         let note = if unwanted { Place::NONE } else { note };
         let since = self.unreadable_since.get(slot).copied();
-        let kept = ending != Ending::Completed || {
-            let profile = self.rows.get(slot).profile;
-            self.profiles.get(profile).keep_result
-        };
         let fact = Fact::Changed {
             slot: Slot(slot),
             cause: Cause::Settled {
@@ -48,7 +44,7 @@ impl Machine {
             },
             to,
             at: course.now(),
-            note: if kept { note } else { Place::NONE },
+            note,
         };
         self.put(fact, course);
         let unreadable = matches!(
@@ -164,20 +160,6 @@ impl Machine {
         self.unreadable_since
             .get(slot)
             .is_some_and(|since| since.plus(UNDECODABLE_GRACE_MS) <= now)
-    }
-
-    pub(super) fn never_began(
-        &mut self,
-        id: JobId,
-        token: Token,
-        course: &mut Course<'_, '_>,
-    ) -> Answer {
-        let slot = self.slot_of(id);
-        let held = slot.filter(|slot| self.running_token(*slot) == token && token.0 != 0);
-        if let Some(slot) = held {
-            self.give_back(slot, course);
-        }
-        Answer::Noted
     }
 
     pub(super) fn heartbeat(

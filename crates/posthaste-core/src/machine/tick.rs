@@ -170,8 +170,9 @@ impl Machine {
         more
     }
 
-    /// A lease whose asker was gone before he took it is over at once and counts as nothing: no
-    /// attempt, no crash, and no settle. No effect where it is no longer the job's.
+    /// A lease whose asker was gone before he took it is over at once and counts as nothing: the job
+    /// is back in its old place, without an attempt or a crash. No effect where the lease is no
+    /// longer the job's.
     pub fn untaken(
         &mut self,
         id: JobId,
@@ -187,7 +188,7 @@ impl Machine {
     }
 
     /// Back in its old place, as if its worker had released it.
-    pub(super) fn give_back(&mut self, slot: u32, course: &mut Course<'_, '_>) {
+    fn give_back(&mut self, slot: u32, course: &mut Course<'_, '_>) {
         let life = self.rows.get(slot).life();
         let to = if life.cancelling {
             To::Cancelled

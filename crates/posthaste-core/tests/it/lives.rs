@@ -346,15 +346,15 @@ fn a_lease_that_never_reached_its_worker_counts_for_nothing() {
          0   lease max=1  => 1#1
          100 tick         => 1 available
          100 lease max=1  => 1#2
-         101 giveback 1#1 => noted
+         101 untaken 1#1  => nothing
          101 show 1       => running attempt 1 crashes 1 at 0
-         102 giveback 1#2 => noted
+         102 untaken 1#2  => 1 available
          102 show 1       => available crashes 1 at 0
          103 lease max=1  => 1#3
          104 cancel 1     => running
-         105 giveback 1#3 => noted
+         105 untaken 1#3  => 1 cancelled
          106 show 1       => cancelled crashes 1 at 105
-         107 giveback 1#3 => noted
-         107 giveback 9#3 => noted",
+         107 untaken 1#3  => nothing
+         107 untaken 9#3  => nothing",
     );
 }

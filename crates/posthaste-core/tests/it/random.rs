@@ -23,7 +23,7 @@ fn config(cases: u32) -> ProptestConfig {
 
 /// What the random runs must have come past, apart from the refusals.
 const REACHED: &str = "
-    action Enqueue, action Settle, action GiveBack, action Heartbeat, action Cancel, action Retry, action Delete,
+    action Enqueue, action Settle, untaken lease, action Heartbeat, action Cancel, action Retry, action Delete,
     action Edit, action Configure, action Condemn, action Copied, action AnswerCopied,
     answer Enqueued, answer Kept, answer Settled, answer Extended, answer Changed, answer Deleted,
     answer Configured, answer Noted, repeated settle, told of a cancel, existing job,
@@ -50,7 +50,7 @@ const REACHED: &str = "
 fn random_lives_keep_every_promise_and_come_past_everything() {
     let seen = RefCell::new(BTreeSet::new());
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(config(300), rng);
+    let mut runner = TestRunner::new_with_rng(config(400), rng);
     let run = runner.run(&programs(400), |program| {
         let mut world = World::new();
         world.run(&program);

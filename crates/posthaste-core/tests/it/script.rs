@@ -121,6 +121,7 @@ impl Story {
             "tick" => self.tick(),
             "show" => self.show(&words),
             "totals" => self.totals(),
+            "untaken" => self.untaken(&words),
             "wake" => format!(
                 "{:?}",
                 self.machine
@@ -236,6 +237,15 @@ impl Story {
         format!("{told} at {}", view.at.since(WallMs(EPOCH)))
     }
 
+    fn untaken(&mut self, words: &Words<'_>) -> String {
+        let mut facts = Vec::new();
+        self.machine
+            .untaken(words.id(), words.token(), self.moment, &mut facts);
+        let told = join(facts.iter().map(|fact| self.told(fact)));
+        self.facts.extend(facts);
+        told
+    }
+
     /// The totals of the queue q that are not 0.
     fn totals(&self) -> String {
         let queues = self.machine.queues();
@@ -287,10 +297,6 @@ impl Story {
             "enqueue" => self.enqueue(words),
             "settle" => self.settle(words),
             "beat" => Action::Heartbeat {
-                id: words.id(),
-                token: words.token(),
-            },
-            "giveback" => Action::GiveBack {
                 id: words.id(),
                 token: words.token(),
             },

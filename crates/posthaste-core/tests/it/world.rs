@@ -270,13 +270,9 @@ impl World {
                 let (id, token) = self.lease_known(a, b);
                 Action::Heartbeat { id, token }
             }
-            8 if b % 8 == 1 => {
-                let (id, token) = self.lease_known(a, b / 8);
-                Action::GiveBack { id, token }
-            }
             8 if b % 2 == 0 => Action::Cancel(Self::id(a)),
             8 => Action::Retry(Self::id(a)),
-            9 if b % 4 == 0 => Action::Delete(Self::id(a)),
+            9 if b % 2 == 0 => Action::Delete(Self::id(a)),
             9 => Action::Retry(Self::id(a)),
             10 => self.edit(step),
             _ => self.keep_house(step),
@@ -358,6 +354,17 @@ impl World {
             self.granted.push((grant.id, grant.token));
         }
         self.learn(facts);
+        if let Some(grant) = grants.last().filter(|_| b % 7 == 0) {
+            let mut facts = Vec::new();
+            self.machine
+                .untaken(grant.id, grant.token, self.moment, &mut facts);
+            assert_eq!(facts.len(), 1, "it was the job's lease");
+            self.machine
+                .untaken(grant.id, grant.token, self.moment, &mut facts);
+            assert_eq!(facts.len(), 1, "and is no longer");
+            self.saw("untaken lease");
+            self.learn(facts);
+        }
     }
 
     fn check_grant(&self, grant: &Grant, claim: &Claim<'_>) {

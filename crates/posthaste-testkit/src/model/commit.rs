@@ -228,11 +228,9 @@ impl Model {
         if let Some(payload) = &edit.payload {
             row.new.payload = payload.clone();
             row.undecodable_since = None;
-            row.undecodable_since = None;
         }
         if let Some(priority) = edit.priority.filter(|it| *it != row.new.priority) {
             row.new.priority = priority;
-            row.undecodable_since = None;
         }
         match edit.run_at {
             Some(at) if at > wall => row.wait_until(at, JobState::Scheduled),
