@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::checker::{Violation, check};
+use crate::checker::{Fault, Violation, check};
 use crate::clients::{Client, Scene};
 use crate::disk::{COMMIT_SECONDS, CutDisk};
 use crate::draw::Draw;
@@ -135,11 +135,13 @@ impl Campaign {
             scene.over.store(true, Ordering::Relaxed);
             played
         });
+        let (counters, unopened) = played?;
         let history = History {
-            counters: played?,
+            counters,
             entries: scene.recorder.take(),
         };
-        let violations = check(&history);
+        let mut violations = check(&history);
+        violations.extend(unopened);
         Ok((history, violations))
     }
 
@@ -149,7 +151,7 @@ impl Campaign {
         launch: &Launch,
         scene: &Scene,
         progress: impl Fn(u32),
-    ) -> Result<Option<Counters>, String> {
+    ) -> Result<(Option<Counters>, Option<Violation>), String> {
         let mut draw = Draw::new(self.seed, 0);
         let mut server = up(launch, &ground.store(), scene)?;
         for round in 0..self.rounds {
@@ -165,14 +167,20 @@ impl Campaign {
             let power = self.nemesis == Nemesis::Power;
             scene.recorder.add(0, invoked, What::Down { power });
             progress(round + 1);
-            server = up(launch, &ground.store(), scene)?;
+            server = match up(launch, &ground.store(), scene) {
+                Ok(server) => server,
+                Err(story) => {
+                    let fault = Fault::Unopened;
+                    return Ok((None, Some(Violation { fault, story })));
+                }
+            };
         }
         scene.draining.store(true, Ordering::Relaxed);
         let counters = self.drain(scene);
         scene.over.store(true, Ordering::Relaxed);
         scene.place.set(None);
         server.kill();
-        counters.map(Some)
+        Ok((Some(counters?), None))
     }
 
     /// Waits until nothing waits or runs any more, for a while; then what is left is told.

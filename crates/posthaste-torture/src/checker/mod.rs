@@ -54,6 +54,8 @@ pub enum Fault {
     Totals,
     /// The drain ended, and something waits or runs.
     NotDrained,
+    /// The server does not open its store again.
+    Unopened,
 }
 
 /// One broken promise.
