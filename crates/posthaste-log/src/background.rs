@@ -258,6 +258,9 @@ impl Chores {
     fn try_reclaim(&mut self) -> Result<()> {
         loop {
             let candidates = self.candidates();
+            if candidates.iter().any(|(_, live)| *live == 0) {
+                reclaim::until_durable(&self.shared)?;
+            }
             for (segment, _) in candidates.iter().filter(|(_, live)| *live == 0) {
                 let keep = self.segments.ready() < self.ready;
                 self.segments

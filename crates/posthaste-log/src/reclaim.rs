@@ -110,6 +110,19 @@ fn copy_group(
     Ok(())
 }
 
+/// Waits until all that was decided so far is durable. What nothing lives in any more may be let go
+/// only then: a power cut brings back what the disk does not know to be gone.
+///
+/// # Errors
+/// `Closed` when the store is, or takes nothing any more.
+pub(crate) fn until_durable(shared: &Shared) -> Result<()> {
+    if ask(shared, |reply| Ask::Copy(Vec::new(), reply))? {
+        Ok(())
+    } else {
+        Err(crate::inbox::closed())
+    }
+}
+
 fn copy(shared: &Shared, copies: Vec<Copied>) -> Result<()> {
     if copies.is_empty() || ask(shared, |reply| Ask::Copy(copies, reply))? {
         return Ok(());

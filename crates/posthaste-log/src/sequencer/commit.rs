@@ -350,6 +350,11 @@ impl Sequencer {
                 self.became_true(held, &facts, true);
             }
         }
+        // Told once all that was decided so far is durable, copies or not: who asked may let go of
+        // what it replaced.
+        if let Some(journal) = held.journal.as_mut() {
+            journal.wait_for_sync();
+        }
         self.let_out(held, Effect::Copied(reply));
     }
 }

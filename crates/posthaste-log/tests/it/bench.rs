@@ -96,6 +96,25 @@ impl Life {
         }
     }
 
+    /// Some jobs come and as many go, so that segments empty; now and then one is left behind.
+    pub(crate) fn churn(&mut self) {
+        self.add(12);
+        self.lease();
+        let stays = self.leased.len() / 8;
+        let mut op = Op {
+            adds: Vec::new(),
+            completes: Vec::new(),
+            deletes: Vec::new(),
+        };
+        for leased in self.leased.drain(stays..) {
+            op.completes.push((number(leased.id), leased.token));
+        }
+        op.deletes = self.completed.drain(..).collect();
+        if !op.completes.is_empty() || !op.deletes.is_empty() {
+            self.commit(vec![op]);
+        }
+    }
+
     /// Enqueues `count` jobs in one commit.
     pub(crate) fn add(&mut self, count: u64) {
         let adds = self.ledger().new_jobs(count);

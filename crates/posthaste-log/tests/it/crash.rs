@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use posthaste_core::Store;
 use posthaste_log::{Log, ManualClock};
 use posthaste_testkit::block_on;
-use posthaste_testkit::disk::{Chance, FaultDisk};
+use posthaste_testkit::disk::{Call, Chance, FaultDisk};
 
 use crate::bench::{Life, clock, open, options};
 use crate::ledger::Ledger;
@@ -37,7 +37,11 @@ fn take_images(
     let images = Arc::new(Mutex::new(Vec::new()));
     let (ledger, taken) = (Arc::clone(ledger), Arc::clone(&images));
     let chance = Mutex::new(Chance::new(seed));
-    disk.watch(move |disk, _, _| {
+    disk.watch(move |disk, call, path| {
+        // What happens seldom is looked at more often.
+        let seldom = matches!(call, Call::Remove | Call::Rename | Call::SyncDir)
+            || path.parent().is_some_and(|dir| dir.ends_with("snapshots"));
+        let rarely = if seldom { 3 } else { rarely };
         let seed = {
             let mut chance = chance.lock().expect("nobody panicked");
             if !chance.one_in(rarely) {
@@ -120,6 +124,33 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
             drop(seeds);
         }
         life += 1;
+    }
+}
+
+/// Snapshots are merged, live jobs copied forward and segments let go while the power is cut.
+#[test]
+fn what_was_acknowledged_survives_while_space_is_given_back() {
+    for seed in 1..3 {
+        let (disk, clock, ledger) = (FaultDisk::new(), clock(), Arc::default());
+        let images = take_images(&disk, &ledger, 40, seed);
+        let store = open(&disk, &clock).expect("a new store opens");
+        let mut life = Life::new(store, &clock, ledger, seed);
+        let mut steps = 0;
+        // Until segments were removed that a snapshot had made needless.
+        while disk.count(Call::Remove) < 6 || steps < 100 {
+            life.churn();
+            steps += 1;
+            assert!(steps < 100_000, "no space was given back");
+        }
+        drop(life);
+        disk.unwatch();
+        let taken = std::mem::take(&mut *images.lock().expect("nobody panicked"));
+        let every = taken.len().div_ceil(60);
+        for image in taken.into_iter().step_by(every) {
+            let seeds = Seeds(seed, image.seed);
+            survives(image, &clock).expect("it survives");
+            drop(seeds);
+        }
     }
 }
 
