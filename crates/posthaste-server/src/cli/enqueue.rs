@@ -88,6 +88,8 @@ pub(super) struct Args {
     metadata: Vec<(String, String)>,
 }
 
+/// After how many jobs progress is told.
+const TELL_EVERY: u64 = 100_000;
 /// How often a commit whose fate isn't known is repeated, under the same key.
 const TRIES: u32 = 10;
 
@@ -249,7 +251,7 @@ async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Res
     let end = if args.null { 0 } else { b'\n' };
     let mut lines = io::stdin().lock().split(end);
     let mut mint = Mint::new()?;
-    let (mut enqueued, mut existing) = (0_u64, 0_u64);
+    let (mut enqueued, mut existing, mut told) = (0_u64, 0_u64, 0_u64);
     loop {
         let batch = read_batch(args, model, &mut mint, &mut lines)?;
         if batch.is_empty() {
@@ -261,6 +263,10 @@ async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Res
                 Reply::Enqueued { existing: true, .. } => existing += 1,
                 _ => enqueued += 1,
             }
+        }
+        if enqueued + existing >= told + TELL_EVERY {
+            told = enqueued + existing;
+            print::note(&format!("{told} so far"));
         }
     }
     if json {

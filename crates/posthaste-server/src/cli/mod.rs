@@ -16,6 +16,7 @@ mod queues;
 mod serve;
 pub(crate) mod signal;
 pub(crate) mod store;
+mod verify;
 mod work;
 
 use std::path::PathBuf;
@@ -68,6 +69,8 @@ enum Command {
     /// List, show, bring back and delete dead jobs
     #[command(subcommand)]
     Dead(dead::Command),
+    /// Read everything that a closed store keeps, and name what is damaged
+    Verify,
 }
 
 /// What every command is given.
@@ -133,6 +136,7 @@ async fn run(command: Command, global: &Global) -> Result<()> {
         Command::Work(args) => work::run(args, global).await,
         Command::Jobs(command) => jobs::run(command, global).await,
         Command::Queues(command) => queues::run(command, global).await,
+        Command::Verify => verify::run(global).await,
         Command::Dead(command) => dead::run(command, global).await,
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Args {
 }
 
 /// Where `serve` keeps its data when nothing else is said.
-const DATA: &str = "file:./posthaste-data";
+pub(super) const DATA: &str = "file:./posthaste-data";
 /// Where `serve` listens when nothing else is said.
 const LISTEN: &str = "127.0.0.1:7766";
 

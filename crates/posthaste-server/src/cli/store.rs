@@ -54,6 +54,21 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
     Ok(Arc::new(log))
 }
 
+/// The directory of the store at `url`.
+///
+/// # Errors
+/// `Unsupported` where it isn't in a directory of this machine.
+pub(crate) fn directory(url: &str) -> Result<PathBuf> {
+    match place(url)? {
+        Place::Directory(dir) => Ok(PathBuf::from(dir)),
+        Place::Memory | Place::Server => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{url} is not a directory"),
+        )
+        .next("name the data directory: --store file:./posthaste-data")),
+    }
+}
+
 /// Whether the store at `url` lives in this process.
 pub(crate) fn is_local(url: &str) -> bool {
     !matches!(place(url), Ok(Place::Server))

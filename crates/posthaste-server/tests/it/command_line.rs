@@ -222,6 +222,74 @@ fn data_of_a_newer_version_and_data_that_is_damaged_are_named() {
 }
 
 #[test]
+fn a_flipped_byte_is_named_by_file_and_offset() {
+    let dir = dir();
+    let lines = "a line of some length, so that it can be found again\n".repeat(100);
+    let store = ["--store", "file:./data"];
+    let enqueue = [&["enqueue", "--kind", "a", "--lines"], &store[..]].concat();
+    assert!(
+        run_with(dir.path(), &enqueue, lines.as_bytes())
+            .status
+            .success()
+    );
+    let verify = [&["verify"], &store[..]].concat();
+    let sound = binary::json(dir.path(), &verify);
+    assert_eq!(
+        (&sound["sound"], &sound["jobs"]),
+        (&true.into(), &100.into()),
+        "{sound}"
+    );
+
+    let (file, at) = find(&dir.path().join("data/segments"), b"found again");
+    let mut bytes = std::fs::read(&file).expect("read");
+    bytes[at] ^= 1;
+    std::fs::write(&file, &bytes).expect("written");
+    let output = run(dir.path(), &verify);
+    check_next(&output, 6, "damaged");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let name = file.file_name().expect("a name").to_string_lossy();
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("damaged: ") && line.contains(&*name));
+    assert!(
+        line.is_some_and(|line| line.contains("at offset ")),
+        "{said}"
+    );
+
+    check_next(
+        &run(dir.path(), &["verify", "--store", "file:./absent"]),
+        3,
+        "absent",
+    );
+    check_next(
+        &run(dir.path(), &["verify", "--store", "memory:"]),
+        2,
+        "memory:",
+    );
+    let (_server, _) = Running::serve(dir.path(), "file:./held", "127.0.0.1:0");
+    check_next(
+        &run(dir.path(), &["verify", "--store", "file:./held"]),
+        5,
+        "held",
+    );
+}
+
+/// The file below `dir` in which `words` stand first, and where.
+fn find(dir: &Path, words: &[u8]) -> (std::path::PathBuf, usize) {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    entries
+        .map(|entry| entry.expect("an entry").path())
+        .find_map(|file| {
+            let bytes = std::fs::read(&file).expect("read");
+            let at = bytes
+                .windows(words.len())
+                .position(|window| window == words)?;
+            Some((file, at))
+        })
+        .expect("it is written somewhere")
+}
+
+#[test]
 fn a_server_that_is_not_there() {
     let dir = dir();
     let output = run(
