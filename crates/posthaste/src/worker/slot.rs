@@ -111,7 +111,7 @@ impl Future for Attempt<'_> {
                 };
             }
         };
-        Poll::Ready(Some(called_off(held, outcome)))
+        Poll::Ready(Some(outcome))
     }
 }
 
@@ -131,7 +131,7 @@ fn ended(held: &Held) -> Option<Option<Outcome>> {
         tracing::warn!("the lease was lost; the handler is stopped");
         Some(None)
     } else if held.has(Flag::TimedOut) {
-        Some(Some(called_off(held, timed_out(held.job().timeout_ms))))
+        Some(Some(timed_out(held.job().timeout_ms)))
     } else if held.has(Flag::Leaving) {
         Some(Some(Outcome::Release {
             delay_ms: 0,
@@ -139,14 +139,6 @@ fn ended(held: &Held) -> Option<Option<Outcome>> {
         }))
     } else {
         None
-    }
-}
-
-/// A failure while the job is being called off is the calling off.
-fn called_off(held: &Held, outcome: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Retry { error, .. } if held.is_cancelled() => Outcome::Cancel { reason: error },
-        outcome => outcome,
     }
 }
 
