@@ -1,7 +1,7 @@
 //! The state machine of the embedded store: an index of every job, decided on and changed by
 //! plain functions over values.
 //!
-//! `decide` says what would become true; `evolve` makes it so and cannot fail. Neither reads a
+//! `commit`, `lease` and `tick` decide and append facts; `evolve` makes one so and cannot fail. None reads a
 //! clock, draws a random number, or touches a disk.
 
 pub mod action;

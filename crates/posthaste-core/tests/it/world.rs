@@ -1,13 +1,14 @@
 //! A machine under random hands, with everything that must hold after each step.
 
+mod draw;
+mod judge;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use posthaste_core::command::QueueSettings;
 use posthaste_core::ids::{JobId, Token};
-use posthaste_core::job::{JobState, OnConflict, Priority, RetryRule, Start, StateSet};
+use posthaste_core::job::JobState;
 use posthaste_core::machine::{
-    Action, Answer, Bounds, Cause, Claim, Ending, Fact, Grant, KeyChanges, KeyDigest, KeyLookup,
-    Machine, Moment, Place, Refusal, Saved, SavedJob, SavedKey, Slot, Summary, UniqueClaim,
+    Answer, Bounds, Claim, Fact, Grant, KeyLookup, Machine, Moment, Place, Refusal, Saved,
 };
 use posthaste_core::time::{MonoMs, WallMs};
 
@@ -24,8 +25,6 @@ impl std::fmt::Debug for Program {
     }
 }
 
-const QUEUES: [&str; 3] = ["mail", "bills", "rare"];
-const KINDS: [&str; 3] = ["send", "print", "odd"];
 const BOUNDS: Bounds = Bounds {
     jobs: 7,
     keys: 3,
@@ -35,29 +34,6 @@ const BOUNDS: Bounds = Bounds {
     done: 3,
     dead: 2,
 };
-
-const fn settings(
-    paused: Option<bool>,
-    concurrency: Option<u32>,
-    strict: Option<bool>,
-    priority_step_ms: Option<u64>,
-) -> QueueSettings {
-    QueueSettings {
-        paused,
-        concurrency,
-        strict,
-        priority_step_ms,
-    }
-}
-
-const SETTINGS: [QueueSettings; 6] = [
-    settings(Some(true), None, None, None),
-    settings(Some(false), Some(0), None, None),
-    settings(Some(false), None, None, None),
-    settings(None, Some(1), None, None),
-    settings(None, None, Some(true), Some(0)),
-    settings(None, None, Some(false), Some(1_000)),
-];
 
 /// The machine, and what a careful bystander would write down.
 pub(crate) struct World {
@@ -119,164 +95,6 @@ impl World {
     fn fresh_place(&mut self) -> Place {
         self.places += 1;
         Place(self.places)
-    }
-
-    fn id(number: u8) -> JobId {
-        JobId::from_bytes([number % 9; 16])
-    }
-
-    fn key(a: u8, b: u8) -> KeyDigest {
-        KeyDigest {
-            key: [a % 5; 12],
-            body: u32::from(b.is_multiple_of(5)),
-        }
-    }
-
-    fn enqueue(&mut self, [_, a, b, c, d]: Step) -> Action<'static> {
-        let now = self.moment.wall;
-        let unique = (d % 3 == 0).then(|| UniqueClaim {
-            digest: [b % 2; 16],
-            until: (c % 2 == 0).then(|| now.plus(700)),
-            states: StateSet::UNFINISHED,
-        });
-        let retry = RetryRule {
-            max_attempts: 1 + u16::from(c % 4),
-            ..RetryRule::default()
-        };
-        Action::Enqueue {
-            job: Summary {
-                id: Self::id(a),
-                queue: QUEUES[usize::from(b % 16) / 7],
-                kind: KINDS[usize::from(c % 16) / 7],
-                priority: Priority::new(1 + b / 16 % 3 * 4).expect("1, 5 or 9"),
-                retry,
-                deadline: (d % 5 == 0).then(|| now.plus(u64::from(c % 8) * 300)),
-                unique,
-                keep_result: true,
-            },
-            place: self.fresh_place(),
-            start: match d / 8 % 8 {
-                0 => Start::After(900),
-                1 => Start::At(WallMs(5)),
-                2 => Start::At(now.plus(300)),
-                _ => Start::Now,
-            },
-            key: (a % 4 == 0).then(|| Self::key(b, c)),
-            on_conflict: if a % 2 == 0 {
-                OnConflict::Existing
-            } else {
-                OnConflict::Reject
-            },
-        }
-    }
-
-    fn lease_known(&self, a: u8, b: u8) -> (JobId, Token) {
-        let recent = self.granted.iter().rev().nth(usize::from(a % 6));
-        let (id, token) = recent.copied().unwrap_or((Self::id(a), Token(99_999)));
-        match b % 16 {
-            0 => (Self::id(b), token),
-            1 => (id, Token(token.0 + 40)),
-            _ => (id, token),
-        }
-    }
-
-    fn settle(&mut self, [_, a, b, c, _]: Step) -> Action<'static> {
-        let (id, token) = self.lease_known(a, b);
-        let ending = match c % 11 {
-            0 => Ending::Completed,
-            10 => Ending::Retry {
-                delay_ms: Some(6_000),
-            },
-            1 => Ending::Retry { delay_ms: None },
-            2 => Ending::Retry { delay_ms: Some(0) },
-            3 => Ending::Snooze { delay_ms: 0 },
-            4 => Ending::Snooze { delay_ms: 50 },
-            5 => Ending::Cancel,
-            6 => Ending::Dead,
-            7 => Ending::Release {
-                delay_ms: 0,
-                undecodable: false,
-            },
-            _ => Ending::Release {
-                delay_ms: 100,
-                undecodable: true,
-            },
-        };
-        Action::Settle {
-            id,
-            token,
-            digest: 1 + u32::from(c % 11),
-            ending,
-            note: if c % 3 == 0 {
-                Place::NONE
-            } else {
-                self.fresh_place()
-            },
-        }
-    }
-
-    fn edit(&mut self, [_, a, b, c, _]: Step) -> Action<'static> {
-        Action::Edit {
-            id: Self::id(a),
-            place: if b % 2 == 0 {
-                Place::NONE
-            } else {
-                self.fresh_place()
-            },
-            priority: (b % 3 == 0).then_some(Priority::new(1 + c % 9).expect("1 to 9")),
-            run_at: (c % 2 == 0).then(|| self.moment.wall.plus(u64::from(c) * 20 % 600)),
-        }
-    }
-
-    fn keep_house(&mut self, [_, a, b, c, _]: Step) -> Action<'static> {
-        let slot = Slot(u32::from(a % 9));
-        let view = self.machine.view(slot);
-        let place = view.map_or(Place(3), |view| {
-            if c % 3 == 0 && view.note.is_some() {
-                view.note
-            } else {
-                view.place
-            }
-        });
-        match b % 8 {
-            0 => Action::Condemn { slot, place },
-            1 | 2 => Action::Copied {
-                slot,
-                from: place,
-                to: self.fresh_place(),
-            },
-            3 | 4 => {
-                let digest = Self::key(a, c);
-                let from = match self.machine.key(digest, self.moment.wall) {
-                    KeyLookup::Taken(answer) => answer,
-                    KeyLookup::Free | KeyLookup::Reused => Place(1),
-                };
-                let to = self.fresh_place();
-                Action::AnswerCopied { digest, from, to }
-            }
-            _ => Action::Configure {
-                queue: QUEUES[usize::from(a % 16) / 7],
-                settings: &SETTINGS[usize::from(c % 6)],
-            },
-        }
-    }
-
-    fn action(&mut self, step: Step) -> Action<'static> {
-        let [_, a, b, ..] = step;
-        match step[0] % 12 {
-            0..=3 => self.enqueue(step),
-            4..=6 => self.settle(step),
-            7 => {
-                let (id, token) = self.lease_known(a, b);
-                Action::Heartbeat { id, token }
-            }
-            8 if b % 2 == 0 => Action::Cancel(Self::id(a)),
-            8 => Action::Retry(Self::id(a)),
-            9 if b % 2 == 0 => Action::Delete(Self::id(a)),
-            9 => Action::Retry(Self::id(a)),
-            10 => self.edit(step),
-            _ => self.keep_house(step),
-        }
     }
 
     fn commit(&mut self, steps: &[Step]) {
@@ -491,105 +309,6 @@ impl World {
             "{what} {}",
             dead.filter(|_| what == "to").unwrap_or(word)
         ));
-    }
-
-    fn check(&mut self) {
-        self.machine
-            .audit()
-            .expect("the machine agrees with itself");
-        let now = self.machine.export();
-        let mut reachable: BTreeMap<Place, i64> = BTreeMap::new();
-        let of_jobs = now
-            .jobs
-            .iter()
-            .flat_map(|job| [job.life.place, job.life.note]);
-        let of_keys = now.keys.iter().map(|key| key.answer);
-        for place in of_jobs.chain(of_keys).filter(|place| place.is_some()) {
-            *reachable.entry(place).or_default() += 1;
-        }
-        assert_eq!(self.in_use, reachable, "live places");
-    }
-
-    /// Merges the facts since the last snapshot into it, job by job; it must say what the machine
-    /// says.
-    fn merge(&mut self) {
-        let (mut saved, upto) = std::mem::take(&mut self.saved);
-        let facts = self.facts[upto..].to_vec();
-        let mut jobs: BTreeMap<Slot, SavedJob> =
-            saved.jobs.drain(..).map(|job| (job.slot, job)).collect();
-        let mut slots: BTreeSet<Slot> = facts.iter().filter_map(Fact::slot).collect();
-        while let Some(slot) = slots.pop_last() {
-            let mut job = jobs.remove(&slot);
-            for fact in facts.iter().filter(|fact| fact.slot() == Some(slot)) {
-                saved.meta.apply(fact, job.as_ref());
-                let before = job.as_ref().map(|job| job.life.state);
-                job = match job {
-                    None => SavedJob::enqueued(fact),
-                    Some(job) => job.apply(fact),
-                };
-                self.see_transition(before, job.as_ref(), fact);
-            }
-            jobs.extend(job.map(|job| (slot, job)));
-        }
-        saved.jobs = jobs.into_values().collect();
-        let mut changes = KeyChanges::default();
-        for fact in &self.facts[upto..] {
-            changes.note(fact);
-            saved.settles.apply(fact);
-            if fact.slot().is_none() {
-                saved.meta.apply(fact, None);
-            }
-        }
-        let taken = self.facts[upto..].iter().filter_map(SavedKey::taken);
-        let all = saved.keys.into_iter().chain(taken);
-        let kept = all.skip(usize::try_from(changes.forgotten).expect("few"));
-        saved.keys = kept.map(|key| changes.apply(key)).collect();
-        same("merged otherwise", &saved, &self.machine.export());
-        self.check_totals(&saved);
-        self.saved = (saved, self.facts.len());
-    }
-
-    fn see_transition(
-        &mut self,
-        before: Option<JobState>,
-        after: Option<&SavedJob>,
-        fact: &Fact<'_>,
-    ) {
-        let word = |state: Option<JobState>| state.map_or("nothing", JobState::as_str);
-        let after = after.map(|job| job.life.state);
-        if before != after || matches!(fact, Fact::Changed { .. }) {
-            self.seen
-                .insert(format!("{} to {}", word(before), word(after)));
-        }
-        let ended = before.is_some_and(JobState::is_final);
-        if matches!(fact, Fact::Deleted { .. }) && ended {
-            self.deleted_ended += 1;
-        }
-        if let Fact::Changed {
-            cause: Cause::Settled { .. },
-            ..
-        } = fact
-            && before == Some(JobState::Available)
-        {
-            self.saw("settled after a lapse");
-        }
-    }
-
-    fn check_totals(&self, saved: &Saved) {
-        let sum = |of: fn(&posthaste_core::view::Totals) -> u64| {
-            saved
-                .meta
-                .queues
-                .values()
-                .map(|q| of(&q.totals))
-                .sum::<u64>()
-        };
-        let held = saved.jobs.len() as u64;
-        assert_eq!(sum(|t| t.enqueued), held + sum(|t| t.deleted));
-        let ended = saved.jobs.iter().filter(|job| job.life.state.is_final());
-        let ends = sum(|t| t.completed + t.dead + t.cancelled);
-        let gone = u64::try_from(self.deleted_ended).expect("a count");
-        assert_eq!(ends - sum(|t| t.redriven), ended.count() as u64 + gone);
     }
 
     /// The facts alone, into a new machine.
