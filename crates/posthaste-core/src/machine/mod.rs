@@ -1,8 +1,8 @@
 //! The state machine of the embedded store: an index of every job, decided on and changed by
 //! plain functions over values.
 //!
-//! `commit`, `lease` and `tick` decide and append facts; `evolve` makes one so and cannot fail. None reads a
-//! clock, draws a random number, or touches a disk.
+//! `commit`, `lease` and `tick` decide, and append facts; `evolve` makes a fact so and cannot fail.
+//! None reads a clock, draws a random number, or touches a disk.
 
 pub mod action;
 mod audit;
