@@ -51,7 +51,7 @@ pub(crate) fn install() -> Found {
         wrong.push(format!("install as root (on Debian: {by_hand})"));
         return Found::Wrong(wrong);
     }
-    println!("   {by_hand}");
+    say!("   {by_hand}");
     let installed = apt(&["update"])
         && apt(&[&["install", "-y", "--no-install-recommends"], &packages[..]].concat());
     let left = self::missing();

@@ -47,7 +47,7 @@ impl Found {
 impl Report {
     /// Runs a program, shows its output as it comes, and says whether it succeeded.
     pub(crate) fn run(&mut self, step: &Step) -> bool {
-        println!("\n── {}: {}", step.name(), step.line());
+        say!("\n── {}: {}", step.name(), step.line());
         let start = Instant::now();
         let outcome = step.run();
         let took = start.elapsed();
@@ -57,7 +57,7 @@ impl Report {
                 ended.passed
             }
             Err(error) => {
-                println!("could not start {}: {error}", step.line());
+                say!("could not start {}: {error}", step.line());
                 false
             }
         };
@@ -67,7 +67,7 @@ impl Report {
 
     /// Runs a check of our own.
     pub(crate) fn judge(&mut self, name: &str, alone: &str, check: fn() -> Found) {
-        println!("\n── {name}");
+        say!("\n── {name}");
         let start = Instant::now();
         let found = check();
         let took = start.elapsed();
@@ -76,14 +76,14 @@ impl Report {
             Found::Wrong(wrong) => (wrong, false),
         };
         for line in lines {
-            println!("   {line}");
+            say!("   {line}");
         }
         self.note(name, alone, took, passed);
     }
 
     /// Notes a step that is not run here, and why.
     pub(crate) fn skip(&mut self, name: &str, why: &str) {
-        println!("\n── {name}: skipped, {why}");
+        say!("\n── {name}: skipped, {why}");
         self.lines.push(Line {
             name: name.to_owned(),
             alone: String::new(),
@@ -96,7 +96,7 @@ impl Report {
         let verdict = if passed {
             Verdict::Passed
         } else {
-            println!("── {name} FAILED; to run it alone: {alone}");
+            say!("── {name} FAILED; to run it alone: {alone}");
             Verdict::Failed
         };
         self.lines.push(Line {
@@ -109,29 +109,29 @@ impl Report {
 
     /// Prints the table, the test runners' own last lines, and gives the exit code.
     pub(crate) fn close(&self) -> ExitCode {
-        println!("\n── steps");
+        say!("\n── steps");
         let mut failed = false;
         let mut total = Duration::ZERO;
         for line in &self.lines {
             total += line.took;
             let seconds = line.took.as_secs_f64();
             match &line.verdict {
-                Verdict::Passed => println!("   ok      {seconds:7.1}s  {}", line.name),
-                Verdict::Skipped(why) => println!("   skipped           {} ({why})", line.name),
+                Verdict::Passed => say!("   ok      {seconds:7.1}s  {}", line.name),
+                Verdict::Skipped(why) => say!("   skipped           {} ({why})", line.name),
                 Verdict::Failed => {
                     failed = true;
-                    println!("   FAILED  {seconds:7.1}s  {}", line.name);
-                    println!("                     to run it alone: {}", line.alone);
+                    say!("   FAILED  {seconds:7.1}s  {}", line.name);
+                    say!("                     to run it alone: {}", line.alone);
                 }
             }
         }
-        println!(
+        say!(
             "   {} in {:.1}s",
             if failed { "FAILED" } else { "all passed" },
             total.as_secs_f64()
         );
         for summary in &self.summaries {
-            println!("{summary}");
+            say!("{summary}");
         }
         if failed {
             ExitCode::FAILURE

@@ -202,15 +202,23 @@ impl Chores {
         }
     }
 
-    /// Whether the store takes more of the disk than it should for what lives in it.
+    /// Whether the store takes more of the disk than it should for what lives in it: on a disk that
+    /// is nearly full, a quarter more than that; otherwise, twice that and some slack.
     fn is_sparse(&self) -> bool {
         let live = self
             .live
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .total();
-        let used = self.segments.in_use().len() as u64;
-        used * self.segment_bytes > 2 * live + SLACK_SEGMENTS * self.segment_bytes
+        let used = self.segments.in_use().len() as u64 * self.segment_bytes;
+        if self.is_low() {
+            return used > live + live / 4 + self.segment_bytes;
+        }
+        used > 2 * live + SLACK_SEGMENTS * self.segment_bytes
+    }
+
+    fn is_low(&self) -> bool {
+        self.shared.stats.disk_low.load(Ordering::Relaxed)
     }
 
     fn try_snapshot(&mut self, sealed: &[Arc<Segment>]) -> Result<()> {
@@ -222,7 +230,8 @@ impl Chores {
         // A snapshot costs as much writing as it is large: the larger, the rarer.
         let due = SNAPSHOT_SEGMENTS
             .max(usize::try_from(self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
-        if new.is_empty() || (new.len() < due && !self.is_sparse()) {
+        let early = self.is_low() || self.is_sparse();
+        if new.is_empty() || (new.len() < due && !early) {
             return Ok(());
         }
         let dir = files::snapshots_dir(&self.files.dir);

@@ -46,6 +46,21 @@ pub(crate) struct Stats {
 const PROBLEMS_MAX: usize = 32;
 
 impl Stats {
+    /// What is wrong now, in words.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let low = self.disk_low.load(Ordering::Relaxed);
+        low.then(|| {
+            String::from(
+                "the disk is nearly full: new work is refused until there is room; \
+                 delete finished jobs, or make room on the disk of the data directory",
+            )
+        })
+        .into_iter()
+        .chain(kept.iter().cloned())
+        .collect()
+    }
+
     /// Remembers a problem to be told; the first ones say most.
     pub(crate) fn problem(&self, told: String) {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);

@@ -123,14 +123,32 @@ impl<Effect> Journal<Effect> {
         } else {
             0
         };
-        let end = self.at.offset as usize + round_up(self.open_bytes() + opening + more, BLOCK);
-        if end > self.at.segment.groups_end() as usize {
+        if !self.fits(opening + more) {
             self.roll(now)?;
         }
         if self.body.is_empty() {
             self.body.resize(group::HEADER, 0);
         }
         Ok(())
+    }
+
+    /// Whether the open group may grow by so many bytes and still be in this segment.
+    fn fits(&self, more: usize) -> bool {
+        let end = self.at.offset as usize + round_up(self.open_bytes() + more, BLOCK);
+        end <= self.at.segment.groups_end() as usize
+    }
+
+    /// Whether a commit of so many bytes leaves free what is kept for settles and deletes. The
+    /// disk is asked once for each segment, of which `asked` was the last.
+    pub(crate) fn leaves_reserve(&self, bytes: usize, asked: &mut u64) -> bool {
+        // As in `make_room`, a group may have to be completed and another begun.
+        if !self.fits(bytes + group::HEADER + BLOCK) {
+            return self.segments.leaves_reserve(1);
+        }
+        let number = self.at.segment.number;
+        let leaves = *asked == number || self.segments.leaves_reserve(0);
+        *asked = if leaves { number } else { 0 };
+        leaves
     }
 
     /// The most bytes that a commit may take in a segment of this size.

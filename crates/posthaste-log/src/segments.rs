@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::disk::{Disk, DiskFile};
@@ -38,6 +39,7 @@ pub(crate) struct Segments {
     dir: PathBuf,
     epoch: u32,
     segment_bytes: u32,
+    reserve_bytes: AtomicU64,
     open: RwLock<BTreeMap<u64, Arc<Segment>>>,
     /// Held while a segment gets its number, so that numbers rise in the order of the pool.
     pool: Mutex<Pool>,
@@ -95,6 +97,7 @@ impl Segments {
             dir,
             epoch,
             segment_bytes,
+            reserve_bytes: AtomicU64::new(0),
             open: RwLock::new(open),
             pool: Mutex::new(pool),
         }
@@ -128,6 +131,23 @@ impl Segments {
             .len()
     }
 
+    /// Keeps so many bytes of the disk free of new work.
+    pub(crate) fn keep_free(&self, bytes: u64) {
+        self.reserve_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether `more` segments can be had without touching what is kept free for settles and
+    /// deletes. Where the disk doesn't say how much is free, it is asked to write.
+    pub(crate) fn leaves_reserve(&self, more: u64) -> bool {
+        let reserve = self.reserve_bytes.load(Ordering::Relaxed);
+        let wanted = reserve + more * u64::from(self.segment_bytes);
+        self.ready() as u64 >= more.max(1)
+            || self
+                .disk
+                .free_bytes(&self.dir)
+                .map_or(true, |free| free >= wanted)
+    }
+
     /// Bytes of all segments, used or ready.
     pub(crate) fn disk_bytes(&self) -> u64 {
         let used = self
@@ -146,7 +166,10 @@ impl Segments {
             Some(segment) => segment,
             None => {
                 let fresh = self.fresh(&mut pool)?;
-                fresh.1.allocate(u64::from(self.segment_bytes))?;
+                if let Err(full) = fresh.1.allocate(u64::from(self.segment_bytes)) {
+                    self.disk.remove(&fresh.0)?;
+                    return Err(full);
+                }
                 self.publish(&mut pool, fresh)?
             }
         };

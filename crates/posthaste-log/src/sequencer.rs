@@ -48,6 +48,8 @@ pub(crate) struct Sequencer {
     progress: HashMap<Slot, Payload>,
     places: Vec<(Place, bool)>,
     health: HealthOf,
+    /// The segment for which the disk was asked last whether new work leaves the reserve.
+    segment_asked: u64,
     close: Option<Reply<()>>,
 }
 
@@ -72,6 +74,7 @@ impl Sequencer {
             progress: HashMap::new(),
             places: Vec::new(),
             health,
+            segment_asked: 0,
             close: None,
         }
     }

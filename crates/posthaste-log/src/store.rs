@@ -347,6 +347,7 @@ fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
         snapshot,
         cut,
     } = recovery::open(Arc::clone(&options.disk), dir, options.segment_bytes, mono)?;
+    segments.keep_free(options.reserve_bytes);
     let epoch = files.superblock().epoch;
     Ok(Parts {
         machine,
@@ -445,12 +446,7 @@ fn health_of(
         store,
         durability: durability.clone(),
         accepting: !shared.stats.disk_low.load(Ordering::Relaxed),
-        problems: shared
-            .stats
-            .problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone(),
+        problems: shared.stats.problems(),
         disk_bytes: segments
             .as_ref()
             .map_or(0, |segments| segments.disk_bytes()),

@@ -62,7 +62,7 @@ impl Sequencer {
         if let Some((index, id)) = prepared.missing {
             return Err(edge::no_such_job(id).at_command(index));
         }
-        if prepared.grows && self.shared.stats.disk_low.load(Ordering::Relaxed) {
+        if prepared.grows && !self.has_room_to_grow(held, prepared.bytes_max()) {
             return Err(disk_full());
         }
         self.make_room(held, prepared.bytes_max())?;
@@ -94,6 +94,19 @@ impl Sequencer {
                 Ok(Answers::Raw(raws))
             }
         }
+    }
+
+    /// Whether new work may be accepted. The background thread looks at the disk now and then;
+    /// where much is written in between, each new segment is looked at too.
+    fn has_room_to_grow(&mut self, held: &Held<'_>, bytes: usize) -> bool {
+        let asked = &mut self.segment_asked;
+        let journal = held.journal.as_ref();
+        let leaves = journal.is_none_or(|journal| journal.leaves_reserve(bytes, asked));
+        let low = &self.shared.stats.disk_low;
+        if !leaves {
+            low.store(true, Ordering::Relaxed);
+        }
+        !low.load(Ordering::Relaxed)
     }
 
     pub(super) fn make_room(&self, held: &mut Held<'_>, bytes: usize) -> Result<()> {

@@ -5,6 +5,7 @@ mod conformance;
 mod crash;
 mod faults;
 mod fixture;
+mod full;
 mod ledger;
 mod life;
 mod random;

@@ -16,7 +16,7 @@ fn segments(dir: &Path) -> usize {
 }
 
 /// Waits for what the background thread does, a bounded time.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < until, "never: {what}");
