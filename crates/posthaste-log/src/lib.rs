@@ -15,6 +15,7 @@ mod live;
 mod merge;
 mod reclaim;
 mod recovery;
+mod repair;
 mod scan;
 mod scrub;
 mod segments;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, FileSystem, RealDisk};
 pub use posthaste_core::{Error, ErrorKind, Result};
+pub use repair::{RepairReport, repair};
 pub use store::Log;
 pub use verify::{FINDINGS_MAX, Finding, Progress, VerifyReport, verify};
 

@@ -17,6 +17,9 @@ use crate::segments::{Segment, number_of};
 use crate::snapshot;
 use crate::verify::{FINDINGS_MAX, Finding, Progress, VerifyReport};
 
+/// Bytes that a segment has at most.
+const SEGMENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
 /// What was seen of a segment.
 #[derive(Debug)]
 pub(crate) struct Seen {
@@ -27,6 +30,11 @@ pub(crate) struct Seen {
     pub(crate) first_seq: Option<u64>,
     pub(crate) last_seq: Option<u64>,
     pub(crate) sealed: bool,
+    /// Its header is not what it must be: its length, where that can still be read.
+    pub(crate) header: Option<u32>,
+    /// Where its last group ends that can be read, and the header CRC of that group.
+    pub(crate) end: usize,
+    pub(crate) link: u32,
 }
 
 /// Everything that was seen.
@@ -217,6 +225,9 @@ impl Survey<'_> {
             first_seq: None,
             last_seq: None,
             sealed: false,
+            header: None,
+            end: BLOCK,
+            link: 0,
         };
         let mut bytes = vec![0; segment.bytes as usize];
         if let Err(error) = segment.file.read_at(&mut bytes, 0) {
@@ -224,6 +235,9 @@ impl Survey<'_> {
         } else {
             self.report.bytes += bytes.len() as u64;
             self.frame(&mut seen, &bytes);
+            // What was cut off a file is looked for where it was: there are zeros now.
+            let was = seen.header.filter(|was| *was <= SEGMENT_BYTES_MAX);
+            bytes.resize(bytes.len().max(was.map_or(0, |was| was as usize)), 0);
             self.groups(&mut seen, &bytes, later);
         }
         self.segments.push(seen);
@@ -237,14 +251,20 @@ impl Survey<'_> {
     }
 
     fn frame(&mut self, seen: &mut Seen, bytes: &[u8]) {
+        let path = seen.segment.path.clone();
         match Scan::frame(bytes).0 {
-            Err(damage) => self.damaged(seen, 0, damage),
+            Err(damage) => {
+                seen.header = Some(seen.segment.bytes);
+                self.found(&path, 0, damage);
+            }
             Ok(header) if header.number != seen.segment.number => {
-                self.damaged(seen, 0, "it has the number of another segment");
+                seen.header = Some(header.bytes);
+                self.found(&path, 0, "it has the number of another segment");
             }
             Ok(header) if header.bytes as usize != bytes.len() => {
                 let (is, was) = (bytes.len(), header.bytes);
-                self.damaged(seen, is, format!("it ends here, and was {was} bytes long"));
+                seen.header = Some(was);
+                self.found(&path, is, format!("it ends here, and was {was} bytes long"));
             }
             Ok(_) => {}
         }
@@ -352,6 +372,7 @@ impl Survey<'_> {
         let header = group.header;
         seen.first_seq.get_or_insert(header.seq);
         seen.last_seq = Some(header.seq);
+        (seen.end, seen.link) = (group.offset + header.size(), header.crc);
         let mut wrong = None;
         let mut records = 0;
         let read = group.records(|offset, record| {

@@ -115,6 +115,11 @@ impl Life {
         }
     }
 
+    /// The next new jobs are numbered from here.
+    pub(crate) fn number_from(&self, number: u32) {
+        self.ledger().number_from(number);
+    }
+
     /// Enqueues `count` jobs in one commit.
     pub(crate) fn add(&mut self, count: u64) {
         let adds = self.ledger().new_jobs(count);

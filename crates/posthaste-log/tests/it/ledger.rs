@@ -102,6 +102,11 @@ impl Op {
 }
 
 impl Ledger {
+    /// New jobs are numbered behind this from now on.
+    pub(crate) fn number_from(&mut self, number: u32) {
+        self.next_job = number;
+    }
+
     /// Numbers for `count` new jobs.
     pub(crate) fn new_jobs(&mut self, count: u64) -> Vec<u32> {
         (0..count)

@@ -9,5 +9,6 @@ mod full;
 mod ledger;
 mod life;
 mod random;
+mod repairs;
 mod space;
 mod sweeps;

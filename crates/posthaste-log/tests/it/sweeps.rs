@@ -17,14 +17,14 @@ use crate::ledger::everything;
 const BLOCK: usize = 4096;
 
 /// A closed store of two segments, and every job in it.
-struct Small {
-    disk: FaultDisk,
-    clock: ManualClock,
-    jobs: BTreeMap<u32, JobView>,
+pub(crate) struct Small {
+    pub(crate) disk: FaultDisk,
+    pub(crate) clock: ManualClock,
+    pub(crate) jobs: BTreeMap<u32, JobView>,
 }
 
 impl Small {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (disk, clock) = (FaultDisk::new(), clock());
         let mut options = options(&disk, &clock);
         options.maintenance = false;
@@ -46,7 +46,7 @@ impl Small {
         Self { disk, clock, jobs }
     }
 
-    fn verified(&self, disk: &FaultDisk) -> Result<VerifyReport, Error> {
+    pub(crate) fn verified(&self, disk: &FaultDisk) -> Result<VerifyReport, Error> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         verify(&disk, dir(), &mut |_| {})
     }
@@ -79,11 +79,11 @@ fn named(error: &Error, what: &str) {
     );
 }
 
-fn segment(number: u64) -> PathBuf {
+pub(crate) fn segment(number: u64) -> PathBuf {
     dir().join(format!("segments/{number:016x}.seg"))
 }
 
-fn files(disk: &FaultDisk) -> Vec<(PathBuf, Vec<u8>)> {
+pub(crate) fn files(disk: &FaultDisk) -> Vec<(PathBuf, Vec<u8>)> {
     let kept = |path: &PathBuf| !path.ends_with("lock");
     let read = |path: PathBuf| {
         let bytes = disk.contents(&path).expect("it is there");

@@ -1,0 +1,317 @@
+//! Makes a damaged store one that opens again, and says beforehand what that costs.
+//!
+//! What can be read up to the first damage is kept, in order; what comes behind it can't be, because
+//! every fact rests on those before it. It never guesses at facts, and never throws anything away:
+//! whatever it takes out or changes is kept as it was in `lost+found`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use posthaste_core::{Error, ErrorKind, Result};
+
+use crate::disk::{Disk, DiskFile};
+use crate::files::{self, io_error};
+use crate::format::segment::{Footer, Header};
+use crate::format::superblock::Superblock;
+use crate::format::{BLOCK, group};
+use crate::segments::Segment;
+use crate::survey::{Seen, Survey, look};
+use crate::verify::{VerifyReport, there_is_a_store};
+
+/// Bytes that are copied at once.
+const SLICE: usize = 1024 * 1024;
+
+/// What repairing a store takes, and what it costs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// What was found before anything was changed.
+    pub found: VerifyReport,
+    /// What is done, or would be, in words and in order. Empty where nothing needs to be.
+    pub steps: Vec<String>,
+    /// Sequence number of the last group that is kept; 0 where none is.
+    pub last_kept: u64,
+    /// Groups known to have been there that are lost. Each holds one commit or several.
+    pub groups_lost: u64,
+    /// It was done. Otherwise nothing was changed.
+    pub done: bool,
+}
+
+/// One thing to do.
+enum Step {
+    SetAside(PathBuf, &'static str),
+    Header(Arc<Segment>, u32),
+    Footer(Arc<Segment>, Footer),
+    Cut(Arc<Segment>, usize),
+    Superblock(Superblock),
+}
+
+/// Says what it takes to open the store in `dir` again, and does it unless `dry_run`. The lock is
+/// held meanwhile. Bodies that can't be read are left as they are: their jobs become dead, reason
+/// `corrupt`, when they are read.
+///
+/// # Errors
+/// `NotFound` where there is no store, `Locked` where somebody has it open, `NewerFormat`, `Io`,
+/// `DiskFull`, `Corrupt` where no beginning is left to go on from.
+pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, dry_run: bool) -> Result<RepairReport> {
+    there_is_a_store(&**disk, dir)?;
+    let _lock = crate::store::lock(&**disk, dir, 0)?;
+    let survey = look(disk, dir, &mut |_| {})?;
+    let mut report = RepairReport::default();
+    let steps = plan(&survey, &mut report)?;
+    report.steps = steps.iter().map(|step| step.told(dir)).collect();
+    report.found = survey.report;
+    if !dry_run {
+        let kept = files::lost_dir(dir);
+        disk.create_dir_all(&kept)
+            .and_then(|()| disk.sync_dir(dir))
+            .map_err(|error| io_error("create", &kept, &error))?;
+        for step in &steps {
+            step.take(&**disk, dir)
+                .map_err(|error| io_error("repair", step.path(dir), &error))?;
+        }
+        report.done = true;
+    }
+    Ok(report)
+}
+
+fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
+    let newer = |finding: &&crate::verify::Finding| finding.what.contains("newer than");
+    if let Some(finding) = survey.report.damage.iter().find(newer) {
+        return Err(Error::new(ErrorKind::NewerFormat, finding.to_string())
+            .next("run the version that wrote it, or a later one"));
+    }
+    let mut steps: Vec<Step> = survey
+        .bad_snapshots
+        .iter()
+        .map(|path| Step::SetAside(path.clone(), "it is a snapshot that can't be read"))
+        .collect();
+    let reach = survey
+        .snapshots
+        .first()
+        .map(|(_, reach)| *reach)
+        .unwrap_or_default();
+    let behind: Vec<&Seen> = survey
+        .segments
+        .iter()
+        .filter(|seen| seen.segment.number > reach.segment)
+        .collect();
+    let begins = behind.first().map(|seen| seen.segment.number);
+    if begins.is_some_and(|number| number != reach.segment + 1) {
+        return Err(no_beginning(survey.dir, reach.segment + 1));
+    }
+    report.last_kept = reach.last_seq;
+    let mut kept = 0;
+    for (index, seen) in behind.iter().enumerate() {
+        if seen.segment.number != reach.segment + 1 + index as u64 {
+            break;
+        }
+        kept = index + 1;
+        if let Some(mut bytes) = seen.header {
+            if (bytes as usize) < 2 * BLOCK {
+                // Its own length was cut off with it: it was as long as the others.
+                let others = survey.segments.iter().map(|seen| seen.segment.bytes);
+                bytes = others.max().unwrap_or(bytes);
+            }
+            steps.push(Step::Header(Arc::clone(&seen.segment), bytes));
+        }
+        let Some((offset, due)) = seen.damage else {
+            report.last_kept = seen.last_seq.unwrap_or(report.last_kept);
+            continue;
+        };
+        if let Some(footer) = only_the_footer(seen, behind.get(index + 1).copied(), due) {
+            steps.push(Step::Footer(Arc::clone(&seen.segment), footer));
+            report.last_kept = footer.last_seq;
+            continue;
+        }
+        steps.push(Step::Cut(Arc::clone(&seen.segment), offset));
+        report.last_kept = due.saturating_sub(1).max(report.last_kept);
+        break;
+    }
+    for seen in &behind[kept..] {
+        let path = seen.segment.path.clone();
+        steps.push(Step::SetAside(path, "it comes after what is lost"));
+    }
+    let known = survey.superblock.unwrap_or_default();
+    let last = survey
+        .segments
+        .iter()
+        .filter_map(|seen| seen.last_seq)
+        .max();
+    let last = last.unwrap_or(0).max(known.durable);
+    report.groups_lost = last.saturating_sub(report.last_kept);
+    let path = survey.dir.join("superblock");
+    let damaged = survey
+        .report
+        .damage
+        .iter()
+        .any(|finding| finding.path == path);
+    if damaged || known.durable > report.last_kept {
+        steps.push(Step::Superblock(Superblock {
+            generation: known.generation + 1,
+            epoch: survey
+                .superblock
+                .map_or_else(|| epoch_of(survey), |known| known.epoch),
+            durable: known.durable.min(report.last_kept),
+            segment: known.segment,
+            clean: false,
+        }));
+    }
+    Ok(steps)
+}
+
+/// The footer to write where nothing but the footer is damaged: all groups are there, and the next
+/// segment goes on from the last of them.
+fn only_the_footer(seen: &Seen, next: Option<&Seen>, due: u64) -> Option<Footer> {
+    let (first_seq, last_seq) = (seen.first_seq?, seen.last_seq?);
+    let follows = next?.first_seq == Some(due) && last_seq + 1 == due;
+    follows.then_some(Footer {
+        number: seen.segment.number,
+        groups: last_seq + 1 - first_seq,
+        first_seq,
+        last_seq,
+        end: crate::format::bytes::small(seen.end),
+        link: seen.link,
+    })
+}
+
+fn epoch_of(survey: &Survey<'_>) -> u32 {
+    let header = |seen: &Seen| {
+        let mut block = vec![0; BLOCK];
+        seen.segment.file.read_at(&mut block, 0).ok()?;
+        Header::read(&block).ok()
+    };
+    let mut headers = survey.segments.iter().filter_map(header);
+    headers.next().map_or(1, |header| header.epoch)
+}
+
+fn no_beginning(dir: &Path, number: u64) -> Error {
+    let path = files::segments_dir(dir).join(crate::segments::file_name(number));
+    let message = format!(
+        "{} is gone, and no snapshot that can be read covers it: there is nothing to go on from",
+        path.display()
+    );
+    Error::new(ErrorKind::Corrupt, message)
+        .next("restore that file, or the whole directory, from a backup")
+}
+
+impl Step {
+    fn told(&self, dir: &Path) -> String {
+        let path = self.path(dir).display();
+        match self {
+            Self::SetAside(_, why) => format!("move {path} to lost+found: {why}"),
+            Self::Header(_, bytes) => {
+                format!("write the header of {path} anew, {bytes} bytes long")
+            }
+            Self::Footer(..) => {
+                format!("write the footer of {path} anew: all its groups are there")
+            }
+            Self::Cut(_, offset) => {
+                format!("cut {path} off at offset {offset}, the original kept in lost+found")
+            }
+            Self::Superblock(superblock) => format!(
+                "write {path} anew: durable up to group {}",
+                superblock.durable
+            ),
+        }
+    }
+
+    fn path<'a>(&'a self, dir: &'a Path) -> &'a Path {
+        match self {
+            Self::SetAside(path, _) => path,
+            Self::Header(segment, _) | Self::Footer(segment, _) | Self::Cut(segment, _) => {
+                &segment.path
+            }
+            Self::Superblock(_) => dir,
+        }
+    }
+
+    fn take(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        match self {
+            Self::SetAside(path, _) => {
+                keep_copy(disk, dir, path)?;
+                disk.remove(path)?;
+                disk.sync_dir(path.parent().unwrap_or(dir))
+            }
+            Self::Header(segment, bytes) => {
+                keep_copy(disk, dir, &segment.path)?;
+                let header = Header {
+                    number: segment.number,
+                    epoch: epoch_in(&*segment.file),
+                    bytes: *bytes,
+                };
+                segment.file.allocate(u64::from(*bytes))?;
+                segment.file.write_at(&header.write(), 0)?;
+                segment.file.sync_data()
+            }
+            Self::Footer(segment, footer) => {
+                keep_copy(disk, dir, &segment.path)?;
+                let at = segment.file.len()?.saturating_sub(BLOCK as u64);
+                segment.file.write_at(&footer.write(), at)?;
+                segment.file.sync_data()
+            }
+            Self::Cut(segment, offset) => {
+                keep_copy(disk, dir, &segment.path)?;
+                // As long as its header says by now, where that was longer.
+                let len = usize::try_from(segment.file.len()?).unwrap_or(usize::MAX);
+                let zeros = vec![0; len.saturating_sub(*offset)];
+                segment.file.write_at(&zeros, *offset as u64)?;
+                segment.file.sync_data()
+            }
+            Self::Superblock(superblock) => write_superblock(disk, dir, superblock),
+        }
+    }
+}
+
+/// The epoch in a segment's first group; 1 where there is none.
+fn epoch_in(file: &dyn DiskFile) -> u32 {
+    let mut block = vec![0; BLOCK];
+    let read = file.read_at(&mut block, BLOCK as u64);
+    let header = read.ok().and_then(|()| group::read_header(&block).ok());
+    header.map_or(1, |header| header.epoch)
+}
+
+/// Copies a file to `lost+found` as it is, and syncs the copy.
+fn keep_copy(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<()> {
+    let lost = files::lost_dir(dir);
+    let taken = disk.list(&lost)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let to = (0_u32..)
+        .map(|copy| lost.join(format!("{name}.{copy}")))
+        .find(|to| !taken.contains(to))
+        .ok_or(io::ErrorKind::AlreadyExists)?;
+    let (from, to) = (disk.open(path)?, disk.create(&to)?);
+    let (len, mut at) = (from.len()?, 0);
+    while at < len {
+        let some = usize::try_from(len - at).unwrap_or(SLICE).min(SLICE);
+        let mut bytes = vec![0; some];
+        from.read_at(&mut bytes, at)?;
+        to.write_at(&bytes, at)?;
+        to.sync_data()?;
+        at += some as u64;
+    }
+    to.sync_data()?;
+    disk.sync_dir(&lost)
+}
+
+fn write_superblock(disk: &dyn Disk, dir: &Path, superblock: &Superblock) -> io::Result<()> {
+    let path = dir.join("superblock");
+    if disk.list(dir)?.contains(&path) {
+        keep_copy(disk, dir, &path)?;
+    }
+    let temporary = dir.join("superblock.tmp");
+    if disk.list(dir)?.contains(&temporary) {
+        disk.remove(&temporary)?;
+    }
+    let file = disk.create(&temporary)?;
+    for generation in [superblock.generation, superblock.generation + 1] {
+        let slot = Superblock {
+            generation,
+            ..*superblock
+        };
+        file.write_at(&slot.write(), slot.offset())?;
+    }
+    file.sync_data()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(dir)
+}
