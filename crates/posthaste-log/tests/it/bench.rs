@@ -96,6 +96,33 @@ impl Life {
         }
     }
 
+    /// Enqueues `count` jobs that nobody keeps account of.
+    pub(crate) fn try_add(&mut self, count: u64) -> Result<(), Error> {
+        let adds = self.ledger().new_jobs(count);
+        let op = Op {
+            adds,
+            completes: Vec::new(),
+            deletes: Vec::new(),
+        };
+        let (_, commit) = self.ledger().ask(op);
+        let mut answer = block_on(self.store.commit(vec![commit]))?;
+        answer.pop().expect("one answer for a commit").map(|_| ())
+    }
+
+    /// Waits until the store has noticed that its disk is nearly full.
+    pub(crate) fn until_refusing(&self) {
+        while block_on(self.store.health()).expect("it answers").accepting {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until the store has noticed that there is room again.
+    pub(crate) fn until_accepting(&self) {
+        while !block_on(self.store.health()).expect("it answers").accepting {
+            std::thread::yield_now();
+        }
+    }
+
     /// Some jobs come and as many go, so that segments empty; now and then one is left behind.
     pub(crate) fn churn(&mut self) {
         self.add(12);

@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod crash;
+mod directory;
 mod faults;
 mod fixture;
 mod full;
