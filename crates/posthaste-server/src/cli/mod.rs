@@ -13,6 +13,7 @@ mod fault;
 mod jobs;
 pub(crate) mod print;
 mod queues;
+mod repair;
 mod serve;
 pub(crate) mod signal;
 pub(crate) mod store;
@@ -71,6 +72,8 @@ enum Command {
     Dead(dead::Command),
     /// Read everything that a closed store keeps, and name what is damaged
     Verify,
+    /// Say what it takes to open a damaged store again and what that costs, or do it
+    Repair(repair::Args),
 }
 
 /// What every command is given.
@@ -137,6 +140,7 @@ async fn run(command: Command, global: &Global) -> Result<()> {
         Command::Jobs(command) => jobs::run(command, global).await,
         Command::Queues(command) => queues::run(command, global).await,
         Command::Verify => verify::run(global).await,
+        Command::Repair(args) => repair::run(args, global).await,
         Command::Dead(command) => dead::run(command, global).await,
     }
 }

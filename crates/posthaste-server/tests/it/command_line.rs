@@ -274,6 +274,54 @@ fn a_flipped_byte_is_named_by_file_and_offset() {
     );
 }
 
+#[test]
+fn a_damaged_store_is_repaired_only_when_it_is_told_to() {
+    let dir = dir();
+    let store = ["--store", "file:./data"];
+    let enqueue = |kind: &str| {
+        let text = format!("a text of {kind}");
+        let enqueue = ["enqueue", "--kind", kind, "--text", &text];
+        binary::json(dir.path(), &[&enqueue, &store[..]].concat());
+    };
+    ["first", "second", "third"].into_iter().for_each(enqueue);
+    let dry = [&["repair", "--dry-run"], &store[..]].concat();
+    assert_eq!(
+        binary::json(dir.path(), &dry)["steps"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    check(
+        &run(dir.path(), &[&["repair"], &store[..]].concat()),
+        2,
+        "--dry-run",
+    );
+
+    let superblock = dir.path().join("data/superblock");
+    let length = std::fs::metadata(&superblock).expect("there").len();
+    let length = usize::try_from(length).expect("small");
+    std::fs::write(&superblock, vec![0x55; length]).expect("written");
+    check_next(
+        &run(dir.path(), &[&["jobs", "list"], &store[..]].concat()),
+        6,
+        "superblock",
+    );
+    let told = binary::json(dir.path(), &dry);
+    assert_eq!(told["done"], false, "{told}");
+    check_next(
+        &run(dir.path(), &[&["jobs", "list"], &store[..]].concat()),
+        6,
+        "superblock",
+    );
+    let done = binary::json(dir.path(), &[&["repair", "--yes"], &store[..]].concat());
+    assert_eq!(
+        (&done["done"], &done["steps"]),
+        (&true.into(), &told["steps"]),
+        "{done}"
+    );
+    assert_eq!(held(dir.path(), "file:./data", "available"), 3);
+}
+
 /// The file below `dir` in which `words` stand first, and where.
 fn find(dir: &Path, words: &[u8]) -> (std::path::PathBuf, usize) {
     let entries = std::fs::read_dir(dir).expect("a directory");
