@@ -9,11 +9,13 @@
 //!
 //! It refuses to shrink: a run is a few hundred steps, and its trace says what led to the end.
 
+mod commands;
 mod draw;
 mod judge;
 mod reached;
 
 use std::env;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use posthaste_core::command::Commit;
 use posthaste_core::ids::{JobId, Token};
@@ -34,7 +36,8 @@ const LONG_MS: u64 = 20 * 3_600_000;
 const REMEMBERED: usize = 24;
 
 /// Runs one life after the other, each on a store of its own, and checks that everything there is
-/// was reached. `first` is the first seed, `lives` how many, `steps` how long each is.
+/// was reached. `first` is the first seed, `lives` how many, `steps` how long each is. One more is
+/// run from a seed that nobody has tried.
 ///
 /// # Panics
 /// Where a store and the model disagree, with the seed; where something was never reached.
@@ -46,12 +49,17 @@ pub fn campaign<F: Fixture>(make: impl Fn() -> F, first: u64, lives: u64, steps:
     }
     let mut reached = Reached::default();
     let mut restarts = false;
-    for seed in first..first + lives {
+    for seed in (first..first + lives).chain([fresh_seed()]) {
         let fixture = make();
         restarts |= fixture.capabilities().restart;
         reached.add(&life(&fixture, seed, steps));
     }
     reached.check(restarts);
+}
+
+fn fresh_seed() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.map_or(0, |it| u64::from(it.subsec_nanos()))
 }
 
 /// Runs one life of `steps` steps, and says what it reached.
