@@ -22,6 +22,8 @@ use crate::snapshot;
 
 /// How often it looks around.
 const TURN: Duration = Duration::from_millis(200);
+/// Bytes written in one turn up to which the next segments are written through with zeros.
+const FILL_UP_TO: u64 = 8 * 1024 * 1024;
 /// Sealed segments after which the next snapshot is due.
 const SNAPSHOT_SEGMENTS: usize = 4;
 /// Segments that may be there beyond twice what is live, before space is given back.
@@ -50,6 +52,8 @@ struct Chores {
     segment_bytes: u64,
     stop: Arc<AtomicBool>,
     marked: u64,
+    /// Where the journal was at the last look, in bytes from its beginning.
+    position: u64,
     scrub: Scrub,
 }
 
@@ -77,6 +81,7 @@ impl Background {
             segment_bytes: u64::from(options.segment_bytes),
             stop: Arc::clone(&stop),
             marked: 0,
+            position: 0,
             scrub: Scrub::default(),
         };
         let thread = std::thread::Builder::new()
@@ -145,14 +150,31 @@ impl Chores {
         self.shared.stats.disk_low.store(low, Ordering::Relaxed);
     }
 
-    fn keep_ready(&self) {
-        while self.segments.ready() < self.ready && !self.stop.load(Ordering::SeqCst) {
+    /// Bytes that the journal wrote since the last look.
+    fn written(&mut self) -> u64 {
+        let held = self.shared.hold();
+        let Some(journal) = held.journal.as_ref() else {
+            return 0;
+        };
+        let segments = journal.durable().1 * self.segment_bytes;
+        let at = (segments + self.segment_bytes).saturating_sub(journal.bytes_left());
+        drop(held);
+        at.saturating_sub(std::mem::replace(&mut self.position, at))
+    }
+
+    /// Zeros written beforehand halve the price of a sync, and double that of a byte. Where the
+    /// journal is written faster than [`FILL_UP_TO`], bytes are what costs: then the blocks of the
+    /// next segment are only reserved.
+    fn keep_ready(&mut self) {
+        let fill = self.written() < FILL_UP_TO;
+        let wanted = if fill { self.ready } else { 1 };
+        while self.segments.ready() < wanted && !self.stop.load(Ordering::SeqCst) {
             let room = self.disk().free_bytes(&self.files.dir).unwrap_or(u64::MAX);
             if room < self.segment_bytes + self.reserve_bytes {
                 return;
             }
             let stop = &self.stop;
-            if let Err(error) = self.segments.prepare(|| !stop.load(Ordering::SeqCst)) {
+            if let Err(error) = self.segments.prepare(fill, || !stop.load(Ordering::SeqCst)) {
                 let dir = files::segments_dir(&self.files.dir);
                 self.shared
                     .stats

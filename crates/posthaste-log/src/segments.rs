@@ -179,11 +179,19 @@ impl Segments {
         Ok(segment)
     }
 
-    /// Makes one more segment ready, written through with zeros. `go_on` is asked between slices;
-    /// when it says no, what was written is given up.
-    pub(crate) fn prepare(&self, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
+    /// Makes one more segment ready: its blocks reserved, and written through with zeros where
+    /// `fill` says so. `go_on` is asked between slices; when it says no, what was written is given
+    /// up.
+    pub(crate) fn prepare(&self, fill: bool, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
         let fresh = self.fresh(&mut self.pool.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let filled = self.fill(&*fresh.1, &mut go_on);
+        let reserved = fresh.1.allocate(u64::from(self.segment_bytes));
+        let filled = reserved.and_then(|()| {
+            if fill {
+                self.fill(&*fresh.1, &mut go_on)
+            } else {
+                Ok(true)
+            }
+        });
         if !matches!(filled, Ok(true)) {
             self.disk.remove(&fresh.0)?;
             return filled.map(|_| ());
@@ -195,7 +203,6 @@ impl Segments {
     }
 
     fn fill(&self, file: &dyn DiskFile, go_on: &mut impl FnMut() -> bool) -> io::Result<bool> {
-        file.allocate(u64::from(self.segment_bytes))?;
         let zeros = vec![0; FILL_SLICE.min(self.segment_bytes as usize)];
         let mut offset = 0;
         while offset < u64::from(self.segment_bytes) {

@@ -28,6 +28,7 @@ impl Small {
         let (disk, clock) = (FaultDisk::new(), clock());
         let mut options = options(&disk, &clock);
         options.maintenance = false;
+        options.segments_ready = 0;
         let store = Log::open(options).expect("it opens");
         let mut life = Life::new(store, &clock, Arc::new(Mutex::default()), 11);
         while disk
