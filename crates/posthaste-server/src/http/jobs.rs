@@ -138,8 +138,10 @@ pub(super) async fn edit(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer {
-    let id = id.parse()?;
+    // The body is read before anything is refused: a connection whose request isn't read to its
+    // end is closed, and its client's next request with it.
     let input = body::read(&served, request).await?;
+    let id = id.parse()?;
     let shape: wire::Edit = wire::parse(&input.body)?;
     let command = Command::Edit {
         id,

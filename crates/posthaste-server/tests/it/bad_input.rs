@@ -331,8 +331,43 @@ fn a_full_disk_refuses_new_work_and_settles_what_there_is() {
     let settled = server.send("POST", "/v1/leases/settle", &settle);
     assert_eq!(settled.body["results"][0]["status"], "ok", "{settled:?}");
     disk.set_capacity(None);
-    server.store.clock.advance(10_000);
-    server.enqueue(r#"{"kind":"a","queue":"q"}"#);
+    // It looks again by itself, in its own time.
+    while server.send("POST", "/v1/jobs", r#"{"kind":"a"}"#).status != 201 {
+        server.store.clock.advance(1_000);
+    }
+}
+
+#[test]
+fn a_connection_outlives_every_refusal_of_what_it_was_sent() {
+    use std::io::{Read, Write};
+    let server = Server::start();
+    let asks = [
+        ("POST", "/v1/jobs", "{"),
+        ("PATCH", "/v1/jobs/nope", "{}"),
+        ("POST", "/v1/jobs/nope/cancel", "{}"),
+        ("PUT", "/v1/queues/a%20b", "{}"),
+        ("POST", "/v1/leases", "[]"),
+        ("POST", "/v1/commit", "{\"digest\":1}"),
+    ];
+    for (method, path, body) in asks {
+        let mut stream = server.connect();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        // The body comes later than the head: until it has come there is no answer.
+        assert_eq!(server.send("GET", "/livez", "").status, 200);
+        stream.write_all(body.as_bytes()).expect("sent");
+        let mut begun = [0; 12];
+        stream.read_exact(&mut begun).expect("an answer");
+        assert_eq!(&begun, b"HTTP/1.1 400", "{method} {path}");
+        let next = "GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+        stream.write_all(next.as_bytes()).expect("still open");
+        let mut rest = String::new();
+        stream.read_to_string(&mut rest).expect("the rest");
+        assert!(rest.ends_with("live\n"), "{method} {path}: {rest}");
+    }
 }
 
 #[test]
