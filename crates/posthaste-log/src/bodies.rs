@@ -1,6 +1,8 @@
 //! Reads records back: from the groups written last, from a segment, or from memory.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -171,11 +173,35 @@ impl Bodies {
 }
 
 fn gone(place: Place) -> Unreadable {
-    let At { segment, offset } = place::at(place);
-    Unreadable {
-        path: crate::segments::file_name(segment).into(),
-        offset,
-        damage: Damage::Bad("segment: it is gone"),
+    Unreadable::at(place, Damage::Bad("segment: it is gone"))
+}
+
+impl Unreadable {
+    /// What is wrong with the record at `place`.
+    pub(crate) fn at(place: Place, damage: Damage) -> Self {
+        let At { segment, offset } = place::at(place);
+        Self {
+            path: Path::new("segments").join(crate::segments::file_name(segment)),
+            offset,
+            damage,
+        }
+    }
+
+    /// Whether it may be read another time: the bytes were not seen, so they are not known to be
+    /// damaged.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.damage == Damage::Device
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path,
+            offset,
+            damage,
+        } = self;
+        write!(f, "{} at offset {offset}: {damage}", path.display())
     }
 }
 
@@ -220,7 +246,7 @@ fn read_span(segment: &Segment, offset: u32, len: usize) -> Result<Bytes, Damage
     let mut bytes = vec![0; len];
     match segment.file.read_at(&mut bytes, u64::from(offset)) {
         Ok(()) => Ok(Bytes::from(bytes)),
-        Err(_) => Err(Damage::Bad("block: the disk can't read it")),
+        Err(_) => Err(Damage::Device),
     }
 }
 

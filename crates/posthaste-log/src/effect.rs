@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use posthaste_core::command::Reply as CommandReply;
+use posthaste_core::job::RetryRule;
 use posthaste_core::machine::{Answer, Grant, Place, Slot};
 use posthaste_core::port::Leased;
 use posthaste_core::view::{Health, JobView, QueueView};
@@ -127,6 +128,8 @@ pub(crate) struct Row {
     pub(crate) worker: Option<WorkerName>,
     pub(crate) progress: Option<Payload>,
     pub(crate) pinned: Vec<Arc<Segment>>,
+    /// Queue and kind, for a job that has ended: it is shown even where its body can't be read.
+    pub(crate) names: Option<(QueueName, KindName)>,
 }
 
 /// A job as it was found.
@@ -160,14 +163,16 @@ pub(crate) fn release(effect: Effect, bodies: &Bodies) -> Option<Effect> {
 pub(crate) fn read_and_release(effect: Effect, bodies: &Bodies, inbox: &Inbox) {
     let told = |row: &Row| {
         row.read(bodies)
-            .map_err(|unreadable| row.damaged(&unreadable, inbox))
+            .or_else(|unreadable| row.damaged(&unreadable, bodies, inbox))
     };
     match effect {
         Effect::Leased(reply, lease) => lease.deliver(reply, bodies),
         Effect::Found(reply, row) => tell(reply, told(&row)),
         Effect::Looked(reply, row) => tell(reply, row.as_deref().map(told).transpose()),
         Effect::Listed(reply, rows, next) => {
-            let jobs = rows.iter().map(told).collect::<Result<Vec<_>>>();
+            // Each is read, so that every damage is known after the first page that shows it.
+            let jobs: Vec<_> = rows.iter().map(told).collect();
+            let jobs = jobs.into_iter().collect::<Result<_>>();
             tell(reply, jobs.map(|jobs| Page { jobs, next }));
         }
         other => {
@@ -243,10 +248,13 @@ impl Lease {
             match read {
                 Ok(job) => leased[index] = Some(job),
                 Err(unreadable) => {
-                    let _closed = inbox.ask(Ask::Damaged {
-                        slot: grant.slot,
-                        place: grant.place,
-                        told: damage_told(grant.id, &unreadable),
+                    let told = damage_told(grant.id, &unreadable);
+                    let (slot, place) = (grant.slot, grant.place);
+                    let (id, token) = (grant.id, grant.token);
+                    let _closed = inbox.ask(if unreadable.may_pass() {
+                        Ask::Unread { id, token, told }
+                    } else {
+                        Ask::Damaged { slot, place, told }
                     });
                 }
             }
@@ -285,11 +293,7 @@ fn read_leased(
     bytes: &Bytes,
     names: &mut LastNames,
 ) -> Result<Leased, Unreadable> {
-    let bad = |damage| Unreadable {
-        path: "a segment".into(),
-        offset: crate::format::place::at(grant.place).offset,
-        damage,
-    };
+    let bad = |damage| Unreadable::at(grant.place, damage);
     let record = record::read(bytes).map_err(bad)?;
     let job = body::read_job(record.data).map_err(bad)?;
     if job.summary.id != grant.id {
@@ -316,25 +320,13 @@ fn read_leased(
 }
 
 fn damage_told(id: JobId, unreadable: &Unreadable) -> String {
-    let Unreadable {
-        path,
-        offset,
-        damage,
-    } = unreadable;
-    format!(
-        "the body of job {id} in {} at offset {offset} can't be read: {damage}",
-        path.display()
-    )
+    format!("the body of job {id} can't be read: {unreadable}")
 }
 
 impl Row {
     fn read(&self, bodies: &Bodies) -> Result<JobView, Unreadable> {
         let bytes = bodies.read(self.place, &self.pinned)?;
-        let bad = |damage| Unreadable {
-            path: "a segment".into(),
-            offset: crate::format::place::at(self.place).offset,
-            damage,
-        };
+        let bad = |damage| Unreadable::at(self.place, damage);
         let record = record::read(&bytes).map_err(bad)?;
         let job = body::read_job(record.data).map_err(bad)?;
         if job.summary.id != self.id {
@@ -342,27 +334,15 @@ impl Row {
         }
         let (tags, metadata) = job.extras().map_err(bad)?;
         let named = |_| bad(crate::format::Damage::Bad("name"));
+        let kind = KindName::new(job.summary.kind).map_err(named)?;
+        let queue = QueueName::new(job.summary.queue).map_err(named)?;
         let mut view = JobView {
-            id: self.id,
-            kind: KindName::new(job.summary.kind).map_err(named)?,
-            queue: QueueName::new(job.summary.queue).map_err(named)?,
-            state: self.state,
-            priority: self.priority,
-            attempt: self.attempt,
-            crashes: self.crashes,
             retry: job.summary.retry,
             enqueued_at: job.accepted,
-            at: self.at,
             deadline: job.summary.deadline,
-            cancelling: self.cancelling,
-            reason: self.reason,
-            error: None,
-            result: None,
-            progress: self.progress.clone(),
-            worker: self.worker.clone(),
-            payload: job.payload(&bytes),
             tags,
             metadata,
+            ..self.view(queue, kind, job.payload(&bytes))
         };
         self.read_note(bodies, &mut view);
         Ok(view)
@@ -374,11 +354,7 @@ impl Row {
             return;
         }
         let read = bodies.read(self.note, &self.pinned).and_then(|bytes| {
-            let bad = |damage| Unreadable {
-                path: "a segment".into(),
-                offset: crate::format::place::at(self.note).offset,
-                damage,
-            };
+            let bad = |damage| Unreadable::at(self.note, damage);
             let record = record::read(&bytes).map_err(bad)?;
             match body::read_note(record.data).map_err(bad)? {
                 (_, Note::Result(content_type, result)) => {
@@ -393,22 +369,58 @@ impl Row {
             Ok(())
         });
         if let Err(unreadable) = read {
-            let damage = unreadable.damage;
-            view.error = Some(Arc::from(format!(
-                "what was noted can't be read from the disk: {damage}"
-            )));
+            let told = format!("what was noted can't be read: {unreadable}");
+            view.error = Some(Arc::from(told));
         }
     }
 
-    fn damaged(&self, unreadable: &Unreadable, inbox: &Inbox) -> Error {
+    /// A body that can't be read condemns its job. One that has ended is shown as the index knows
+    /// it, with the damage in its error; for any other the damage is the answer.
+    fn damaged(&self, unreadable: &Unreadable, bodies: &Bodies, inbox: &Inbox) -> Result<JobView> {
         let told = damage_told(self.id, unreadable);
-        let place = self.place;
+        let (slot, place) = (self.slot, self.place);
+        if unreadable.may_pass() {
+            return Err(Error::new(ErrorKind::Io, told).next("see to the disk, and try again"));
+        }
         let _closed = inbox.ask(Ask::Damaged {
-            slot: self.slot,
+            slot,
             place,
             told: told.clone(),
         });
-        Error::new(ErrorKind::Corrupt, told)
-            .next("run `posthaste verify`; the other jobs are not touched")
+        let Some((queue, kind)) = self.names.clone() else {
+            return Err(Error::new(ErrorKind::Corrupt, told)
+                .next("run `posthaste verify`; the other jobs are not touched"));
+        };
+        let nothing = Payload::bytes("application/octet-stream", Bytes::new());
+        let mut view = self.view(queue, kind, nothing);
+        self.read_note(bodies, &mut view);
+        view.error = Some(Arc::from(told));
+        Ok(view)
+    }
+
+    /// What the index knows of the job, with its payload.
+    fn view(&self, queue: QueueName, kind: KindName, payload: Payload) -> JobView {
+        JobView {
+            id: self.id,
+            kind,
+            queue,
+            state: self.state,
+            priority: self.priority,
+            attempt: self.attempt,
+            crashes: self.crashes,
+            retry: RetryRule::default(),
+            enqueued_at: self.at,
+            at: self.at,
+            deadline: None,
+            cancelling: self.cancelling,
+            reason: self.reason,
+            error: None,
+            result: None,
+            progress: self.progress.clone(),
+            worker: self.worker.clone(),
+            payload,
+            tags: Vec::new(),
+            metadata: Vec::new(),
+        }
     }
 }

@@ -32,6 +32,12 @@ pub(crate) enum Ask {
     Health(Reply<Health>),
     /// Leases that nobody took.
     Unclaimed(Vec<(JobId, Token)>),
+    /// A job was handed out whose body the disk did not give, and how that is told.
+    Unread {
+        id: JobId,
+        token: Token,
+        told: String,
+    },
     /// A body that can't be read, and how that is told.
     Damaged {
         slot: Slot,

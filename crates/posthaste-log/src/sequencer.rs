@@ -246,6 +246,10 @@ impl Sequencer {
                 self.let_out(held, Effect::Health(reply, Box::new(health)));
             }
             Ask::Unclaimed(leases) => self.release_unclaimed(held, &leases),
+            Ask::Unread { id, token, told } => {
+                self.shared.stats.problem(told);
+                self.release_unread(held, id, token);
+            }
             Ask::Damaged { slot, place, told } => {
                 self.shared.stats.problem(told);
                 let moment = self.moment();
@@ -361,6 +365,6 @@ fn refuse(ask: Ask, error: &Error) {
         Ask::Needed(_, reply) => {
             let _gone = reply.send(Vec::new());
         }
-        Ask::Unclaimed(_) | Ask::Damaged { .. } => {}
+        Ask::Unclaimed(_) | Ask::Unread { .. } | Ask::Damaged { .. } => {}
     }
 }

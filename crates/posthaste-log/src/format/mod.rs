@@ -39,12 +39,15 @@ pub(crate) enum Damage {
     Bad(&'static str),
     /// Written by a newer version.
     Newer(u16),
+    /// The device does not give it out; it may another time.
+    Device,
 }
 
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Short => f.write_str("it ends too early"),
+            Self::Device => f.write_str("the disk can't read it"),
             Self::Checksum => f.write_str("its checksum does not match"),
             Self::Bad(what) => write!(f, "it has a bad {what}"),
             Self::Newer(version) => {

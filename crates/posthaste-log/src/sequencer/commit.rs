@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use posthaste_core::machine::{Action, Answer, Fact, KeyLookup, Moment, Place, Refusal, Slot, To};
+use posthaste_core::machine::{
+    Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Refusal, Slot, To,
+};
 use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, Token};
 
 use super::Sequencer;
@@ -15,6 +17,9 @@ use crate::format::body::{self, Owner};
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::{place, record};
 use crate::inbox::{Copied, Reply};
+
+/// How long a job rests whose body the disk did not give.
+const UNREAD_MS: u64 = 10_000;
 
 impl Sequencer {
     pub(super) fn commit_all(
@@ -322,6 +327,23 @@ impl Sequencer {
             self.machine.untaken(*id, *token, moment, &mut facts);
             self.became_true(held, &facts, false);
         }
+    }
+
+    /// Gives a job back whose body the disk did not give, to be tried again a little later.
+    pub(super) fn release_unread(&mut self, held: &mut Held<'_>, id: JobId, token: Token) {
+        let ending = Ending::Release {
+            delay_ms: UNREAD_MS,
+            undecodable: false,
+        };
+        let settle = Action::Settle {
+            id,
+            token,
+            digest: 1,
+            ending,
+            note: Place::NONE,
+        };
+        let moment = self.moment();
+        self.decide(held, &[settle], moment, false);
     }
 
     pub(super) fn copy(

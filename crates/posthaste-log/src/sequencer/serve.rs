@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use posthaste_core::machine::{RowView, Slot};
 use posthaste_core::port::TailJob;
-use posthaste_core::{WorkerName, limits};
+use posthaste_core::{KindName, QueueName, WorkerName, limits};
 
 use super::{LEASE_EXPIRED_MAX, LEASE_FACT_BYTES, Sequencer, TICK_FACTS_MAX};
 use crate::commits::Held;
@@ -57,6 +57,7 @@ impl Sequencer {
             worker: row.worker.and_then(|worker| WorkerName::new(worker).ok()),
             progress: self.progress.get(&slot).cloned(),
             pinned,
+            names: row.state.is_final().then(|| names(&row)).flatten(),
         })
     }
 
@@ -178,4 +179,8 @@ impl Sequencer {
             self.tell_watcher(held, slot, id, reply);
         }
     }
+}
+
+fn names(row: &RowView<'_>) -> Option<(QueueName, KindName)> {
+    Some((row.queue.parse().ok()?, row.kind.parse().ok()?))
 }

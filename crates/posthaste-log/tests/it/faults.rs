@@ -126,3 +126,9 @@ fn every_write_may_be_short() {
 fn every_sync_may_fail() {
     fail_every(Call::Sync, EIO, false, 0);
 }
+
+/// A read that fails says nothing about what is on the disk: no job dies of it.
+#[test]
+fn every_read_may_fail() {
+    fail_every(Call::Read, EIO, false, 0);
+}

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use posthaste_core::view::JobView;
-use posthaste_core::{ErrorKind, Store};
+use posthaste_core::{DeadReason, ErrorKind, Store};
 use posthaste_log::{Disk, Error, Log, ManualClock, VerifyReport, verify};
 use posthaste_testkit::block_on;
 use posthaste_testkit::disk::FaultDisk;
@@ -177,4 +177,45 @@ fn a_file_that_is_gone_is_named() {
         assert!(!report.is_sound(), "{} is gone", path.display());
         small.check(&disk, &format!("{} is gone", path.display()));
     }
+}
+
+#[test]
+fn a_job_whose_body_is_damaged_is_dead_and_shown_and_no_other_is_touched() {
+    let small = Small::new();
+    let disk = small.disk.copy();
+    let store = open(&disk, &small.clock).expect("it opens");
+    let waiting = small.jobs.iter().find(|(_, job)| !job.state.is_final());
+    let (number, job) = waiting.expect("some wait");
+    let find = |bytes: &Vec<u8>| {
+        let len = job.payload.bytes.len();
+        bytes
+            .windows(len)
+            .rposition(|window| window == job.payload.bytes)
+    };
+    let (path, at) = files(&disk)
+        .into_iter()
+        .find_map(|(path, bytes)| Some((path, find(&bytes)?)))
+        .expect("its payload is somewhere");
+    disk.flip(&path, at * 8);
+    // Whoever meets it first is told where; it is dead then, and shown as such.
+    let told = everything(&store).expect_err("it is damaged");
+    let name = path.file_name().expect("a name").to_str().expect("text");
+    assert!(told.contains(name) && told.contains(" offset "), "{told}");
+    let jobs = everything(&store).expect("it is condemned");
+    let dead = &jobs[number];
+    assert_eq!(dead.reason, Some(DeadReason::Corrupt));
+    assert!(
+        dead.error
+            .as_ref()
+            .is_some_and(|error| error.contains(name)),
+        "{dead:?}"
+    );
+    for (other, job) in small.jobs.iter().filter(|(other, _)| *other != number) {
+        assert_eq!(jobs.get(other), Some(job));
+    }
+    let problems = block_on(store.health()).expect("it answers").problems;
+    assert!(
+        problems.iter().any(|problem| problem.contains(name)),
+        "{problems:?}"
+    );
 }
