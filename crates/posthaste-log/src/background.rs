@@ -115,6 +115,10 @@ impl Chores {
                 self.snapshot_and_reclaim();
                 self.scrub();
             }
+            // Waiting for an answer meanwhile may have taken the wake-up that told to stop.
+            if self.stop.load(Ordering::SeqCst) {
+                return;
+            }
             std::thread::park_timeout(TURN);
         }
     }

@@ -206,3 +206,7 @@ fn read_unverified(bytes: &[u8]) -> Result<&[u8], Damage> {
         .get(record::HEADER..record::HEADER + len)
         .ok_or(Damage::Short)
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

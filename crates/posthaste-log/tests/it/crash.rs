@@ -12,7 +12,7 @@ use crate::bench::{Life, clock, open, options};
 use crate::ledger::Ledger;
 
 /// Images that are looked at in one run; `POSTHASTE_CAMPAIGN` asks for more.
-const IMAGES: u64 = 1_500;
+const IMAGES: u64 = 1_000;
 const STEPS: u64 = 40;
 
 struct Image {
