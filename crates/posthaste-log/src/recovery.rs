@@ -325,7 +325,10 @@ impl<'a> Replay<'a> {
     /// Reads a whole segment. What is not known to be durable is read from the device itself: what
     /// goes on from here rests on it.
     fn read(&self, segment: &Segment, bytes: &mut Vec<u8>) -> Result<()> {
-        bytes.resize(segment.bytes as usize, 0);
+        let size = segment.bytes as usize;
+        if bytes.len() != size {
+            *bytes = vec![0; size]; // zeroed by the system, not by a loop
+        }
         let failed = |error| io_error("read", &segment.path, &error);
         segment.file.read_at(bytes, 0).map_err(failed)?;
         let superblock = self.files.superblock();
