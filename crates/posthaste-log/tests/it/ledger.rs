@@ -170,7 +170,11 @@ impl Ledger {
                         .get(number)
                         .is_some_and(|job| job.state == JobState::Completed)
                 });
-                let deleted = op.deletes.iter().any(|number| !found.contains_key(number));
+                // That it is gone says something only of a job that was there.
+                let deleted = op
+                    .deletes
+                    .iter()
+                    .any(|number| expected.contains_key(number) && !found.contains_key(number));
                 let happened = added || completed || deleted;
                 *fate = if happened {
                     Fate::Acknowledged
