@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(200);
 /// Bytes written in one turn up to which the next segments are written through with zeros.
 const FILL_UP_TO: u64 = 8 * 1024 * 1024;
 /// Sealed segments after which the next snapshot is due.
-const SNAPSHOT_SEGMENTS: usize = 4;
+const SNAPSHOT_SEGMENTS: usize = 8;
 /// Segments that may be there beyond twice what is live, before space is given back.
 const SLACK_SEGMENTS: u64 = 4;
 
@@ -255,7 +255,7 @@ impl Chores {
             .collect();
         // A snapshot costs as much writing as it is large: the larger, the rarer.
         let due = SNAPSHOT_SEGMENTS
-            .max(usize::try_from(self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
+            .max(usize::try_from(2 * self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
         let early = self.is_low() || self.is_sparse();
         if new.is_empty() || (new.len() < due && !early) {
             return Ok(());

@@ -4,6 +4,7 @@
 //! The facts of a round are gathered by job, then the old snapshot streams by, each job meeting
 //! its own facts. Memory is bounded by the facts of a round; a round is at least one segment.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,21 +13,19 @@ use posthaste_core::machine::{Fact, KeyChanges, SavedJob, SavedKey, SavedMeta, S
 use posthaste_core::{Error, Result};
 
 use crate::files::{Files, corrupt, io_error};
+use crate::format::bytes::small;
 use crate::format::segment::Footer;
-use crate::format::{BLOCK, Damage, body, facts, group};
+use crate::format::{BLOCK, Damage, body, facts, group, place, record};
 use crate::scan::Group;
 use crate::segments::Segment;
 use crate::snapshot::{Chunk, Reach, Reader, Writer};
 
-/// Facts after which a round takes no further segment.
-const FACTS_MAX: usize = 500_000;
+/// Facts after which a round takes no further segment: 16 bytes of memory each.
+const FACTS_MAX: usize = 1_000_000;
 
 /// The facts of a round, by job.
 #[derive(Default)]
 struct Gathered {
-    /// Facts as bytes; behind that of a new job, what the job is.
-    bytes: Vec<u8>,
-    /// Slot, turn, and where in `bytes`: offset, length of the fact, length of the summary.
     index: Vec<Entry>,
     taken: Vec<SavedKey>,
     keys: KeyChanges,
@@ -35,13 +34,15 @@ struct Gathered {
     reach: Reach,
 }
 
+/// Where the fact of a job stands. The facts themselves stay in their segments, and are read
+/// again when their job's turn comes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     slot: Slot,
-    turn: u32,
+    /// Which segment of the round; facts of later ones are later.
+    segment: u16,
+    len: u16,
     offset: u32,
-    fact: u16,
-    summary: u16,
 }
 
 /// Makes the next snapshot out of `old` and as many of `sealed` (which follow it, oldest first) as
@@ -68,8 +69,9 @@ pub(crate) fn merge(
         gathered.reach = reader.reach;
         gathered.settles = std::mem::take(&mut reader.settles);
     }
-    for segment in sealed {
-        gathered.segment(segment)?;
+    let mut blocks = Blocks::default();
+    for segment in sealed.iter().take(usize::from(u16::MAX)) {
+        gathered.segment(segment, blocks.add(segment))?;
         if !go_on() {
             return Ok(None);
         }
@@ -77,11 +79,19 @@ pub(crate) fn merge(
             break;
         }
     }
-    gathered.index.sort_unstable();
+    gathered
+        .index
+        .sort_unstable_by_key(|entry| (entry.slot, entry.segment, entry.offset));
     let dir = crate::files::snapshots_dir(&files.dir);
     let failed = |error: io::Error| io_error("write a snapshot in", &dir, &error);
     let mut writer = Writer::create(files, gathered.reach, &gathered.settles).map_err(failed)?;
-    let done = gathered.stream(reader.as_mut(), &mut writer, &mut go_on, &failed)?;
+    let done = gathered.stream(
+        reader.as_mut(),
+        &mut blocks,
+        &mut writer,
+        &mut go_on,
+        &failed,
+    )?;
     if !done {
         return Ok(None);
     }
@@ -93,7 +103,7 @@ pub(crate) fn merge(
 
 impl Gathered {
     /// Gathers the facts of one sealed segment.
-    fn segment(&mut self, segment: &Segment) -> Result<()> {
+    fn segment(&mut self, segment: &Segment, nth: u16) -> Result<()> {
         let footer = read_footer(segment)?;
         let (mut offset, mut bytes) = (BLOCK, Vec::new());
         while offset < footer.end as usize {
@@ -114,7 +124,7 @@ impl Gathered {
                 .read_at(&mut bytes, offset as u64)
                 .map_err(failed)?;
             let group = Group::read(&bytes, offset).map_err(damaged)?;
-            self.group(&group).map_err(damaged)?;
+            self.group(&group, nth).map_err(damaged)?;
             self.reach.last_seq = header.seq;
             self.reach.link = header.crc;
             offset += header.size();
@@ -123,46 +133,28 @@ impl Gathered {
         Ok(())
     }
 
-    fn group(&mut self, group: &Group<'_>) -> Result<(), Damage> {
-        let mut damage = None;
-        group.facts(|fact| {
-            if let Err(found) = self.fact(group, &fact) {
-                damage.get_or_insert(found);
+    fn group(&mut self, group: &Group<'_>, segment: u16) -> Result<(), Damage> {
+        group.facts_with_spans(|fact, span| {
+            self.keys.note(&fact);
+            self.taken.extend(SavedKey::taken(&fact));
+            self.settles.apply(&fact);
+            match fact.slot() {
+                None => self.meta.apply(&fact, None),
+                Some(slot) => self.index.push(Entry {
+                    slot,
+                    segment,
+                    len: u16::try_from(span.len()).unwrap_or(u16::MAX),
+                    offset: small(span.start),
+                }),
             }
-        })?;
-        damage.map_or(Ok(()), Err)
-    }
-
-    fn fact(&mut self, group: &Group<'_>, fact: &Fact<'_>) -> Result<(), Damage> {
-        self.keys.note(fact);
-        self.taken.extend(SavedKey::taken(fact));
-        self.settles.apply(fact);
-        let Some(slot) = fact.slot() else {
-            self.meta.apply(fact, None);
-            return Ok(());
-        };
-        let offset = self.bytes.len();
-        facts::write(&mut self.bytes, fact);
-        let fact_len = self.bytes.len() - offset;
-        if let Fact::Enqueued { place, .. } = fact {
-            self.bytes
-                .extend_from_slice(body::without_payload(group.job_data(*place)?)?);
-        }
-        let too_much = |_| Damage::Bad("amount of facts");
-        self.index.push(Entry {
-            slot,
-            turn: u32::try_from(self.index.len()).map_err(too_much)?,
-            offset: u32::try_from(offset).map_err(too_much)?,
-            fact: u16::try_from(fact_len).map_err(too_much)?,
-            summary: u16::try_from(self.bytes.len() - offset - fact_len).map_err(too_much)?,
-        });
-        Ok(())
+        })
     }
 
     /// Streams the old snapshot by. Says no where it was told to stop.
     fn stream(
         &mut self,
         mut reader: Option<&mut Reader>,
+        blocks: &mut Blocks,
         writer: &mut Writer<'_>,
         go_on: &mut impl FnMut() -> bool,
         failed: &impl Fn(io::Error) -> Error,
@@ -180,16 +172,16 @@ impl Gathered {
                 Chunk::Jobs(jobs) => {
                     for job in jobs {
                         let before = rest.partition_point(|entry| entry.slot < job.slot);
-                        self.new_jobs(&rest[..before], writer, failed)?;
+                        self.new_jobs(&rest[..before], blocks, writer, failed)?;
                         rest = &rest[before..];
                         let own = rest.partition_point(|entry| entry.slot == job.slot);
-                        self.one(Some(job), &rest[..own], writer, failed)?;
+                        self.one(Some(job), &rest[..own], blocks, writer, failed)?;
                         rest = &rest[own..];
                     }
                 }
                 Chunk::Keys(keys) => {
                     // Jobs come before keys: those that are left are all new.
-                    self.new_jobs(std::mem::take(&mut rest), writer, failed)?;
+                    self.new_jobs(std::mem::take(&mut rest), blocks, writer, failed)?;
                     self.write_keys(&keys, &mut forgotten, writer)
                         .map_err(failed)?;
                 }
@@ -198,7 +190,7 @@ impl Gathered {
                 return Ok(false);
             }
         }
-        self.new_jobs(rest, writer, failed)?;
+        self.new_jobs(rest, blocks, writer, failed)?;
         let taken = std::mem::take(&mut self.taken);
         self.write_keys(&taken, &mut forgotten, writer)
             .map_err(failed)?;
@@ -226,12 +218,13 @@ impl Gathered {
     fn new_jobs(
         &mut self,
         mut entries: &[Entry],
+        blocks: &mut Blocks,
         writer: &mut Writer<'_>,
         failed: &impl Fn(io::Error) -> Error,
     ) -> Result<()> {
         while let Some(first) = entries.first() {
             let own = entries.partition_point(|entry| entry.slot == first.slot);
-            self.one(None, &entries[..own], writer, failed)?;
+            self.one(None, &entries[..own], blocks, writer, failed)?;
             entries = &entries[own..];
         }
         Ok(())
@@ -241,23 +234,18 @@ impl Gathered {
         &mut self,
         mut job: Option<SavedJob>,
         entries: &[Entry],
+        blocks: &mut Blocks,
         writer: &mut Writer<'_>,
         failed: &impl Fn(io::Error) -> Error,
     ) -> Result<()> {
         for entry in entries {
-            let (bytes, meta) = (&self.bytes, &mut self.meta);
-            let read = read_entry(bytes, entry, |fact| {
+            let meta = &mut self.meta;
+            blocks.fact(entry, |fact| {
                 meta.apply(&fact, job.as_ref());
                 job = match SavedJob::enqueued(&fact) {
                     Some(new) => Some(new),
                     None => job.take().and_then(|job| job.apply(&fact)),
                 };
-            });
-            read.map_err(|damage| {
-                Error::new(
-                    posthaste_core::ErrorKind::Corrupt,
-                    format!("a gathered fact can't be read back: {damage}"),
-                )
             })?;
         }
         match job {
@@ -267,14 +255,87 @@ impl Gathered {
     }
 }
 
-fn read_entry(bytes: &[u8], entry: &Entry, each: impl FnMut(Fact<'_>)) -> Result<(), Damage> {
-    let start = entry.offset as usize;
-    let middle = start + usize::from(entry.fact);
-    let summary = bytes
-        .get(middle..middle + usize::from(entry.summary))
-        .ok_or(Damage::Short)?;
-    let fact = bytes.get(start..middle).ok_or(Damage::Short)?;
-    facts::read(fact, |_| Ok(body::read_job(summary)?.summary), each)
+/// Blocks of the segments of a round, read again: jobs come mostly in the order of their facts, so
+/// that few blocks serve many.
+#[derive(Default)]
+struct Blocks {
+    segments: Vec<Arc<Segment>>,
+    /// Segment, number of the block, and its bytes. The one that was read longest ago goes first.
+    read: VecDeque<(u16, usize, Vec<u8>)>,
+    fact: Vec<u8>,
+    summary: Vec<u8>,
+}
+
+/// Bytes of a block.
+const READ: usize = 32 * 1024;
+/// Blocks that are held.
+const READ_MAX: usize = 64;
+
+impl Blocks {
+    /// Adds a segment of the round, and answers its number in it.
+    fn add(&mut self, segment: &Arc<Segment>) -> u16 {
+        self.segments.push(Arc::clone(segment));
+        u16::try_from(self.segments.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// Reads one fact; behind a new job, what that is.
+    fn fact(&mut self, entry: &Entry, each: impl FnMut(Fact<'_>)) -> Result<()> {
+        let mut fact = std::mem::take(&mut self.fact);
+        let mut summary = std::mem::take(&mut self.summary);
+        let offset = entry.offset as usize;
+        self.copy(entry.segment, offset, usize::from(entry.len), &mut fact)?;
+        if let Some(place) = facts::place_of_new(&fact) {
+            let body = place::at(place).offset as usize + record::HEADER;
+            self.copy(entry.segment, body, body::SUMMARY_BYTES_MAX, &mut summary)?;
+        }
+        let read = facts::read(&fact, |_| body::read_summary(&summary), each);
+        let path = &self.segments[usize::from(entry.segment)].path;
+        read.map_err(|damage| corrupt(path, offset, &damage))?;
+        (self.fact, self.summary) = (fact, summary);
+        Ok(())
+    }
+
+    /// Copies `len` bytes at `offset` of a segment, or as many as there are.
+    fn copy(&mut self, segment: u16, offset: usize, len: usize, into: &mut Vec<u8>) -> Result<()> {
+        into.clear();
+        let end = (offset + len).min(self.segments[usize::from(segment)].bytes as usize);
+        let mut at = offset;
+        while at < end {
+            let (block, inside) = (at / READ, at % READ);
+            let upto = (end - at).min(READ - inside);
+            let bytes = self.block(segment, block)?;
+            into.extend_from_slice(bytes.get(inside..inside + upto).unwrap_or(&[]));
+            at += upto;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, segment: u16, number: usize) -> Result<&[u8]> {
+        let held = self
+            .read
+            .iter()
+            .position(|(of, block, _)| (*of, *block) == (segment, number));
+        let at = match held {
+            Some(at) => at,
+            None => {
+                let mut bytes = match self.read.len() {
+                    READ_MAX => self
+                        .read
+                        .pop_front()
+                        .map_or_else(Vec::new, |(.., bytes)| bytes),
+                    _ => Vec::new(),
+                };
+                let from = &self.segments[usize::from(segment)];
+                let offset = number * READ;
+                bytes.resize(READ.min((from.bytes as usize).saturating_sub(offset)), 0);
+                let read = from.file.read_at(&mut bytes, offset as u64);
+                read.map_err(|error| io_error("read", &from.path, &error))?;
+                self.read.push_back((segment, number, bytes));
+                self.read.len() - 1
+            }
+        };
+        Ok(&self.read[at].2)
+    }
 }
 
 /// The footer of a segment that is sealed.

@@ -4,6 +4,8 @@
 //! in the superblock, and none in a later group of the same segment. Everything else is
 //! corruption, and is named.
 
+use std::ops::Range;
+
 use posthaste_core::machine::{Fact, Place, Summary};
 
 use crate::format::record::{self, Tag};
@@ -156,13 +158,26 @@ impl<'a> Group<'a> {
     }
 
     /// Reads the facts in order.
-    pub(crate) fn facts(&self, each: impl FnMut(Fact<'a>)) -> Result<(), Damage> {
+    pub(crate) fn facts(&self, mut each: impl FnMut(Fact<'a>)) -> Result<(), Damage> {
+        self.facts_with_spans(|fact, _| each(fact))
+    }
+
+    /// The same, each fact with where in the segment it stands.
+    pub(crate) fn facts_with_spans(
+        &self,
+        mut each: impl FnMut(Fact<'a>, Range<usize>),
+    ) -> Result<(), Damage> {
         let at = group::HEADER + self.header.facts_at as usize;
         let record = record::read(self.bytes.get(at..).ok_or(Damage::Short)?)?;
         if record.tag != Tag::Facts {
             return Err(Damage::Bad("record where the facts should be"));
         }
-        facts::read(record.data, |place| self.summary(place), each)
+        let start = self.offset + at + record::HEADER;
+        facts::read_with_spans(
+            record.data,
+            |place| self.summary(place),
+            |fact, span| each(fact, start + span.start..start + span.end),
+        )
     }
 
     /// What the job at `place`, in this group, is.

@@ -130,37 +130,51 @@ fn write_extras(data: &mut Vec<u8>, job: &NewJob) {
     data[start..start + 4].copy_from_slice(&len.to_le_bytes());
 }
 
-/// How much of a job's data is not its payload: enough for [`read_job`] to tell what the job is.
-pub(crate) fn without_payload(data: &[u8]) -> Result<&[u8], Damage> {
-    let payload = read_job(data)?.payload.len();
-    Ok(&data[..data.len() - payload])
+/// Bytes of a job's data in which its summary surely lies.
+pub(crate) const SUMMARY_BYTES_MAX: usize = 512;
+
+/// Reads what a job is out of the beginning of its data.
+pub(crate) fn read_summary(data: &[u8]) -> Result<Summary<'_>, Damage> {
+    summary(&mut Take(data)).map(|(summary, ..)| summary)
 }
 
-/// Reads the record of a job.
-pub(crate) fn read_job(data: &[u8]) -> Result<Job<'_>, Damage> {
-    let mut take = Take(data);
+/// The summary at the front of a job's data, when it was accepted, and the flags of what follows.
+fn summary<'a>(take: &mut Take<'a>) -> Result<(Summary<'a>, WallMs, u8), Damage> {
     let id = JobId::from_bytes(take.array()?);
     let accepted = WallMs(take.u64()?);
     let priority = Priority::new(take.u8()?).ok_or(Damage::Bad("priority"))?;
     let flags = take.u8()?;
     let has = |flag: u8| flags & flag != 0;
-    let queue = take.text8()?;
-    let kind = take.text8()?;
-    let retry = if has(RETRY) {
-        read_retry(&mut take)?
-    } else {
-        RetryRule::default()
+    let summary = Summary {
+        id,
+        queue: take.text8()?,
+        kind: take.text8()?,
+        priority,
+        retry: if has(RETRY) {
+            read_retry(take)?
+        } else {
+            RetryRule::default()
+        },
+        deadline: if has(DEADLINE) {
+            Some(WallMs(take.u64()?))
+        } else {
+            None
+        },
+        unique: if has(UNIQUE) {
+            Some(read_unique(take)?)
+        } else {
+            None
+        },
+        keep_result: has(KEEP_RESULT),
     };
-    let deadline = if has(DEADLINE) {
-        Some(WallMs(take.u64()?))
-    } else {
-        None
-    };
-    let unique = if has(UNIQUE) {
-        Some(read_unique(&mut take)?)
-    } else {
-        None
-    };
+    Ok((summary, accepted, flags))
+}
+
+/// Reads the record of a job.
+pub(crate) fn read_job(data: &[u8]) -> Result<Job<'_>, Damage> {
+    let mut take = Take(data);
+    let (summary, accepted, flags) = summary(&mut take)?;
+    let has = |flag: u8| flags & flag != 0;
     let content_type = if has(CONTENT_TYPE) {
         Some(take.text8()?)
     } else {
@@ -171,17 +185,6 @@ pub(crate) fn read_job(data: &[u8]) -> Result<Job<'_>, Damage> {
         take.bytes(len as usize)?
     } else {
         &[]
-    };
-    let keep_result = has(KEEP_RESULT);
-    let summary = Summary {
-        id,
-        queue,
-        kind,
-        priority,
-        retry,
-        deadline,
-        unique,
-        keep_result,
     };
     Ok(Job {
         summary,

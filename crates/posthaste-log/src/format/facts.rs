@@ -3,6 +3,8 @@
 //! A job's facts name its slot. What a new job is stands in its body; its fact says where that
 //! is, and the reader fetches the summary there.
 
+use std::ops::Range;
+
 use posthaste_core::job::{DeadReason, Priority};
 use posthaste_core::machine::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, Summary, To};
 use posthaste_core::{Token, WallMs};
@@ -187,21 +189,42 @@ fn write_to(into: &mut Vec<u8>, to: To) {
     }
 }
 
+/// Where the body of the job is that a fact, as bytes, says is new; `None` for any other fact.
+pub(crate) fn place_of_new(fact: &[u8]) -> Option<Place> {
+    let mut take = Take(fact.get(4..)?);
+    if fact.first() != Some(&1) {
+        return None;
+    }
+    take.bytes(20).ok()?; // slot, turn and ready time
+    take.u64().ok().map(Place)
+}
+
 /// Reads the facts of a record in order. `summary` fetches what a new job is from its place.
 pub(crate) fn read<'a>(
     data: &'a [u8],
-    mut summary: impl FnMut(Place) -> Result<Summary<'a>, Damage>,
+    summary: impl FnMut(Place) -> Result<Summary<'a>, Damage>,
     mut each: impl FnMut(Fact<'a>),
+) -> Result<(), Damage> {
+    read_with_spans(data, summary, |fact, _| each(fact))
+}
+
+/// The same, each fact with where in `data` it stands.
+pub(crate) fn read_with_spans<'a>(
+    data: &'a [u8],
+    mut summary: impl FnMut(Place) -> Result<Summary<'a>, Damage>,
+    mut each: impl FnMut(Fact<'a>, Range<usize>),
 ) -> Result<(), Damage> {
     let mut take = Take(data);
     while !take.0.is_empty() {
+        let start = data.len() - take.0.len();
         let (tag, version) = (take.u8()?, take.u8()?);
         let len = take.u16()?;
         let mut values = Take(take.bytes(usize::from(len))?);
         if version != VERSION {
             return Err(Damage::Newer(u16::from(version)));
         }
-        each(read_one(tag, &mut values, &mut summary)?);
+        let fact = read_one(tag, &mut values, &mut summary)?;
+        each(fact, start..data.len() - take.0.len());
         if !values.0.is_empty() {
             return Err(Damage::Bad("length of a fact"));
         }

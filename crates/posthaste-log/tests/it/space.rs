@@ -76,8 +76,8 @@ fn a_store_opens_from_its_snapshot_when_the_segments_before_it_are_gone() {
     let dir = tempfile::tempdir().expect("a directory");
     for round in 0..4 {
         let store = open(dir.path());
-        for batch in 0..20 {
-            let first = round * 2_000 + batch * 100;
+        for batch in 0..60 {
+            let first = round * 6_000 + batch * 100;
             crate::life::enqueue(&store, first..first + 100);
         }
         eventually("a snapshot is made", || {
@@ -88,9 +88,9 @@ fn a_store_opens_from_its_snapshot_when_the_segments_before_it_are_gone() {
         });
     }
     let store = open(dir.path());
-    assert_eq!(work_off(&store), 8_000);
+    assert_eq!(work_off(&store), 24_000);
     let queues = block_on(store.queues()).expect("it answers");
     let held: u64 = queues[0].held.iter().sum();
-    assert_eq!(queues[0].totals.enqueued, 8_000);
-    assert_eq!(held + queues[0].totals.deleted, 8_000);
+    assert_eq!(queues[0].totals.enqueued, 24_000);
+    assert_eq!(held + queues[0].totals.deleted, 24_000);
 }
