@@ -90,6 +90,10 @@ impl Ground {
                 Ok(())
             }
             Self::Cut(disk) => {
+                // Power ends programs and disk at the same instant. The kernel's shutdown of a
+                // file system does not: a sync that it catches in the middle of turning reserved
+                // blocks into written ones returns success. Nobody may be told of that.
+                server.freeze()?;
                 disk.cut()?;
                 server.kill();
                 disk.unmount()?;

@@ -1,13 +1,17 @@
 //! The server under torture: a process that is started, killed and started again, and where its
 //! clients find it.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a process may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the server is now, if it is.
 #[derive(Debug, Default)]
@@ -105,6 +109,28 @@ impl Launch {
 }
 
 impl Server {
+    /// Stops it where it stands: no thread of it comes back from the kernel any more.
+    ///
+    /// # Errors
+    /// It could not be stopped.
+    pub(crate) fn freeze(&self) -> Result<(), String> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -STOP \"$0\"", &id])
+            .status();
+        if !sent.is_ok_and(|status| status.success()) {
+            return Err(format!("process {id} can't be stopped"));
+        }
+        let until = Instant::now() + STOP_PATIENCE;
+        while !is_frozen(&id) {
+            if Instant::now() > until {
+                return Err(format!("process {id} does not stop"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Kills it with SIGKILL, which it can't notice. What it had written to standard error.
     pub(crate) fn kill(&mut self) -> String {
         let _ = self.child.kill();
@@ -119,4 +145,19 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether every thread of a process is stopped, or waits for a disk and will be stopped on its
+/// way back.
+fn is_frozen(id: &str) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else {
+        return true; // it has ended
+    };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        matches!(state, None | Some('T' | 'D' | 'Z' | 'X'))
+    })
 }
