@@ -27,6 +27,9 @@ pub(crate) struct Shared {
     pub(crate) durability: Durability,
     reader: Mutex<mpsc::Sender<Effect>>,
     commits: Mutex<Commits>,
+    /// The syncer waits here for something to do.
+    syncer: Condvar,
+    /// The sequencer waits here for the syncer.
     turn: Condvar,
     pub(crate) stats: Stats,
 }
@@ -116,6 +119,7 @@ impl Shared {
             durability,
             reader: Mutex::new(reader),
             commits: Mutex::new(commits),
+            syncer: Condvar::new(),
             turn: Condvar::new(),
             stats: Stats::default(),
         }
@@ -141,7 +145,7 @@ impl Shared {
     /// Has the syncer's thread write what is pending.
     pub(crate) fn hand_over(&self, mut held: Held<'_>) {
         held.handed = true;
-        self.turn.notify_all();
+        self.syncer.notify_one();
     }
 
     /// The syncer's thread: takes what is pending whenever it was handed over, and all that came
@@ -157,7 +161,10 @@ impl Shared {
                 return;
             }
             if held.busy || !held.handed {
-                held = self.turn.wait(held).unwrap_or_else(PoisonError::into_inner);
+                held = self
+                    .syncer
+                    .wait(held)
+                    .unwrap_or_else(PoisonError::into_inner);
             } else if pending && held.poisoned.is_none() {
                 held = self.write(held, false);
             } else {
@@ -171,7 +178,7 @@ impl Shared {
     /// Ends the syncer's thread.
     pub(crate) fn stop(&self) {
         self.hold().stop = true;
-        self.turn.notify_all();
+        self.syncer.notify_one();
     }
 
     /// Whether the syncer's thread is at it.

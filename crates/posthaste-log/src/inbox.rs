@@ -63,6 +63,18 @@ pub(crate) struct Copied {
 }
 
 impl Ask {
+    /// Whether the store asks it itself, to keep its promises: that is never turned away.
+    fn is_the_stores_own(&self) -> bool {
+        matches!(
+            self,
+            Self::Unclaimed(..)
+                | Self::Damaged { .. }
+                | Self::Copy(..)
+                | Self::Needed(..)
+                | Self::Close(..)
+        )
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Commit(commits, _) => commits
@@ -105,7 +117,7 @@ impl Inbox {
         }
         let full =
             line.asks.len() >= ASKS_MAX || (line.bytes > 0 && line.bytes + bytes > BYTES_MAX);
-        if full && bytes > 0 {
+        if full && !ask.is_the_stores_own() {
             return Err(Error::new(
                 ErrorKind::Busy,
                 "more work is waiting to be written than the store may hold",

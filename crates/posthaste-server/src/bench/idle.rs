@@ -12,9 +12,11 @@ use super::report::{Goal, Row};
 use super::yardstick;
 
 const SAMPLES: usize = 1_000;
+/// Between two jobs: the system is idle again.
+const PAUSE: Duration = Duration::from_millis(2);
 
 pub(super) async fn latency(bench: &mut Bench) -> Result<()> {
-    let sync = yardstick::sync_micros(bench.dir.path())?;
+    let sync = yardstick::sync_micros(bench.dir.path(), PAUSE)?;
     let store = bench.store("idle", 2)?;
     let hub = Posthaste::with_store(Arc::clone(&store) as Arc<dyn Store>)?;
     let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
@@ -31,7 +33,7 @@ pub(super) async fn latency(bench: &mut Bench) -> Result<()> {
     let maker = Maker::new(&bench.payload)?;
     let mut times = Vec::with_capacity(SAMPLES);
     for _ in 0..SAMPLES {
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(PAUSE).await;
         let start = Instant::now();
         for commit in store.commit(vec![maker.commit(1)?]).await? {
             commit?;
@@ -52,7 +54,7 @@ pub(super) async fn latency(bench: &mut Bench) -> Result<()> {
             batch: 1,
             figure: yardstick::percentile(times.clone(), percent),
             unit: "µs",
-            yardstick: Some(("one sync of this disk, median", sync)),
+            yardstick: Some(("one sync of this disk at rest, median", sync)),
             goal: Goal::RatioAtMost(goal),
         });
     }

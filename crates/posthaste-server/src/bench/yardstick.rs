@@ -85,8 +85,9 @@ fn raw(
     Ok((at / record as u64, start.elapsed()))
 }
 
-/// Median of one 4 KiB write and its sync on a written-through file, in microseconds.
-pub(super) fn sync_micros(dir: &Path) -> Result<f64> {
+/// Median of one 4 KiB write and its sync on a written-through file, in microseconds, each after
+/// `pause`: a disk that rests takes longer than one that is kept busy.
+pub(super) fn sync_micros(dir: &Path, pause: Duration) -> Result<f64> {
     let path = dir.join("yardstick");
     let file = OpenOptions::new()
         .write(true)
@@ -99,6 +100,7 @@ pub(super) fn sync_micros(dir: &Path) -> Result<f64> {
         file.sync_all()?;
         (0..1_000_u64)
             .map(|turn| {
+                std::thread::sleep(pause);
                 let start = Instant::now();
                 file.write_all_at(&[1; 4096], turn * 4096)?;
                 file.sync_data()?;
