@@ -203,7 +203,7 @@ impl Chores {
             .map_or((0, 0), Journal::durable);
         let is_durable = |segment: &Arc<Segment>| {
             segment.number < current
-                && merge::read_footer(segment).is_ok_and(|footer| {
+                && crate::sealed::read_footer(segment).is_ok_and(|footer| {
                     footer.number == segment.number && footer.last_seq <= durable
                 })
         };

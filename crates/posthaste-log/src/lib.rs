@@ -18,6 +18,7 @@ mod recovery;
 mod repair;
 mod scan;
 mod scrub;
+mod sealed;
 mod segments;
 mod sequencer;
 mod snapshot;

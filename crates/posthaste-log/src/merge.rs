@@ -14,9 +14,9 @@ use posthaste_core::{Error, Result};
 
 use crate::files::{Files, corrupt, io_error};
 use crate::format::bytes::small;
-use crate::format::segment::Footer;
-use crate::format::{BLOCK, Damage, body, facts, group, place, record};
+use crate::format::{BLOCK, Damage, body, facts, place, record};
 use crate::scan::Group;
+use crate::sealed::Sealed;
 use crate::segments::Segment;
 use crate::snapshot::{Chunk, Reach, Reader, Writer};
 
@@ -104,30 +104,12 @@ pub(crate) fn merge(
 impl Gathered {
     /// Gathers the facts of one sealed segment.
     fn segment(&mut self, segment: &Segment, nth: u16) -> Result<()> {
-        let footer = read_footer(segment)?;
-        let (mut offset, mut bytes) = (BLOCK, Vec::new());
-        while offset < footer.end as usize {
-            let damaged = |damage| corrupt(&segment.path, offset, &damage);
-            let failed = |error| io_error("read", &segment.path, &error);
-            bytes.resize(BLOCK, 0);
-            segment
-                .file
-                .read_at(&mut bytes, offset as u64)
-                .map_err(failed)?;
-            let header = group::read_header(&bytes).map_err(damaged)?;
-            if header.segment != segment.number || offset + header.size() > footer.end as usize {
-                return Err(damaged(Damage::Bad("length")));
-            }
-            bytes.resize(header.size(), 0);
-            segment
-                .file
-                .read_at(&mut bytes, offset as u64)
-                .map_err(failed)?;
-            let group = Group::read(&bytes, offset).map_err(damaged)?;
+        let mut sealed = Sealed::open(segment, BLOCK)?;
+        while let Some(group) = sealed.next()? {
+            let damaged = |damage| corrupt(&segment.path, group.offset, &damage);
             self.group(&group, nth).map_err(damaged)?;
-            self.reach.last_seq = header.seq;
-            self.reach.link = header.crc;
-            offset += header.size();
+            self.reach.last_seq = group.header.seq;
+            self.reach.link = group.header.crc;
         }
         self.reach.segment = segment.number;
         Ok(())
@@ -336,15 +318,4 @@ impl Blocks {
         };
         Ok(&self.read[at].2)
     }
-}
-
-/// The footer of a segment that is sealed.
-pub(crate) fn read_footer(segment: &Segment) -> Result<Footer> {
-    let mut block = vec![0; BLOCK];
-    let at = segment.groups_end();
-    segment
-        .file
-        .read_at(&mut block, u64::from(at))
-        .map_err(|error| io_error("read", &segment.path, &error))?;
-    Footer::read(&block).map_err(|damage| corrupt(&segment.path, at as usize, &damage))
 }

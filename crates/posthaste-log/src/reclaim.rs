@@ -10,13 +10,13 @@ use posthaste_core::machine::Place;
 use posthaste_core::{Error, ErrorKind, Result};
 
 use crate::commits::Shared;
-use crate::files::{corrupt, io_error};
+use crate::files::corrupt;
+use crate::format::BLOCK;
 use crate::format::body::{self, Owner};
 use crate::format::place::{At, pack};
-use crate::format::{BLOCK, Damage, group};
 use crate::inbox::{Ask, Copied};
-use crate::merge::read_footer;
 use crate::scan::Group;
+use crate::sealed::Sealed;
 use crate::segments::Segment;
 
 /// Bytes copied in one commit.
@@ -32,39 +32,16 @@ pub(crate) fn copy_forward(
     segment: &Arc<Segment>,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<()> {
-    let footer = read_footer(segment)?;
-    let (mut offset, mut bytes) = (BLOCK, Vec::new());
-    while offset < footer.end as usize && go_on() {
-        let damaged = |damage| corrupt(&segment.path, offset, &damage);
-        let failed = |error| io_error("read", &segment.path, &error);
-        bytes.resize(BLOCK, 0);
-        segment
-            .file
-            .read_at(&mut bytes, offset as u64)
-            .map_err(failed)?;
-        let header = group::read_header(&bytes).map_err(damaged)?;
-        if header.segment != segment.number || offset + header.size() > footer.end as usize {
-            return Err(damaged(Damage::Bad("length")));
-        }
-        bytes.resize(header.size(), 0);
-        segment
-            .file
-            .read_at(&mut bytes, offset as u64)
-            .map_err(failed)?;
-        let group = Group::read(&bytes, offset).map_err(damaged)?;
-        copy_group(shared, segment, &group, &bytes, offset)?;
-        offset += header.size();
+    let mut sealed = Sealed::open(segment, BLOCK)?;
+    while go_on() {
+        let Some(group) = sealed.next()? else { break };
+        copy_group(shared, segment, &group)?;
     }
     Ok(())
 }
 
-fn copy_group(
-    shared: &Shared,
-    segment: &Segment,
-    group: &Group<'_>,
-    bytes: &[u8],
-    offset: usize,
-) -> Result<()> {
+fn copy_group(shared: &Shared, segment: &Segment, group: &Group<'_>) -> Result<()> {
+    let (bytes, offset) = (group.bytes, group.offset);
     let mut records: Vec<(Owner, Place, usize, usize)> = Vec::new();
     let mut damage = None;
     let read = group.records(|at, record| {

@@ -26,7 +26,8 @@ pub(crate) struct Scan<'a> {
 pub(crate) struct Group<'a> {
     pub(crate) header: group::Header,
     pub(crate) offset: usize,
-    bytes: &'a [u8],
+    /// All of it, header and padding included.
+    pub(crate) bytes: &'a [u8],
 }
 
 /// Where the groups end, and why.

@@ -5,10 +5,8 @@ use std::sync::Arc;
 
 use posthaste_core::Result;
 
-use crate::files::{corrupt, io_error};
-use crate::format::{BLOCK, group};
-use crate::merge::read_footer;
-use crate::scan::Group;
+use crate::format::BLOCK;
+use crate::sealed::Sealed;
 use crate::segments::Segment;
 
 /// Bytes read in one step, but for the last group of it: with five steps a second, a gigabyte
@@ -45,22 +43,14 @@ impl Scrub {
 
     /// Says whether the segment is read to its end.
     fn read(&mut self, segment: &Segment) -> Result<bool> {
-        let end = read_footer(segment)?.end as usize;
+        let mut sealed = Sealed::open(segment, self.offset)?;
         let until = self.offset + STEP;
-        let mut bytes = Vec::new();
-        while self.offset < end.min(until) {
-            let failed = |error| io_error("read", &segment.path, &error);
-            let damaged = |damage| corrupt(&segment.path, self.offset, &damage);
-            bytes.resize(BLOCK, 0);
-            let read = segment.file.read_at(&mut bytes, self.offset as u64);
-            read.map_err(failed)?;
-            let size = group::read_header(&bytes).map_err(damaged)?.size();
-            bytes.resize(size.min(end - self.offset), 0);
-            let read = segment.file.read_at(&mut bytes, self.offset as u64);
-            read.map_err(failed)?;
-            Group::read(&bytes, self.offset).map_err(damaged)?;
-            self.offset += size;
+        while self.offset < until {
+            if sealed.next()?.is_none() {
+                return Ok(true);
+            }
+            self.offset = sealed.offset;
         }
-        Ok(self.offset >= end)
+        Ok(false)
     }
 }
