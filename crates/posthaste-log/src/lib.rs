@@ -13,6 +13,7 @@ mod inbox;
 mod journal;
 mod live;
 mod merge;
+mod opening;
 mod reclaim;
 mod recovery;
 mod repair;

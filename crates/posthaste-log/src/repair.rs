@@ -55,7 +55,7 @@ enum Step {
 /// `DiskFull`, `Corrupt` where no beginning is left to go on from.
 pub fn repair(disk: &Arc<dyn Disk>, dir: &Path, dry_run: bool) -> Result<RepairReport> {
     there_is_a_store(&**disk, dir)?;
-    let _lock = crate::store::lock(&**disk, dir, 0)?;
+    let _lock = crate::opening::lock(&**disk, dir, 0)?;
     let survey = look(disk, dir, &mut |_| {})?;
     let mut report = RepairReport::default();
     let steps = plan(&survey, &mut report)?;

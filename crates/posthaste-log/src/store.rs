@@ -1,29 +1,23 @@
 //! The store that people open: [`Log`], and its threads.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use posthaste_core::command::{Commit, Committed, Reply};
-use posthaste_core::machine::Machine;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, check};
 
 use crate::background::Background;
-use crate::bodies::Bodies;
 use crate::commits::Shared;
-use crate::disk::{Disk, FileSystem};
 use crate::edge;
 use crate::effect::{self, Answered, Answers, Delivery, Effect, Raw};
 use crate::files::{Files, io_error};
 use crate::format::{body, record};
 use crate::inbox::Ask;
-use crate::journal::Journal;
 use crate::live::Live;
-use crate::recovery::{self, Recovered};
+use crate::opening::{self, Parts};
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
 use crate::{Durability, Location, Options};
@@ -57,26 +51,6 @@ impl std::fmt::Debug for Threads {
     }
 }
 
-/// What a store is built from, in memory or on disk.
-struct Parts {
-    machine: Machine,
-    bodies: Bodies,
-    journal: Option<Journal<Effect>>,
-    live: Live,
-    disk: Option<OnDisk>,
-    clean: bool,
-    cut: Option<String>,
-    /// What its file system can't promise.
-    warning: Option<String>,
-}
-
-struct OnDisk {
-    files: Arc<Files>,
-    segments: Arc<Segments>,
-    snapshot: u64,
-    lock: Box<dyn Send + Sync>,
-}
-
 impl Log {
     /// Opens a store, and creates it where there is none. Blocks while it reads what is there:
     /// about a second for a million waiting jobs.
@@ -85,20 +59,7 @@ impl Log {
     /// `Locked` when another process holds it, `Corrupt`, `NewerFormat`, `Io`, `DiskFull`,
     /// `Invalid` for options that can't be.
     pub fn open(options: Options) -> Result<Self> {
-        check_options(&options)?;
-        let parts = match &options.location {
-            Location::Memory => Parts {
-                machine: Machine::new(),
-                bodies: Bodies::Memory(Mutex::default()),
-                journal: None,
-                live: Live::default(),
-                disk: None,
-                clean: true,
-                cut: None,
-                warning: None,
-            },
-            Location::Directory(dir) => on_disk(&options, dir)?,
-        };
+        let parts = opening::parts(&options)?;
         Self::start(options, parts)
     }
 
@@ -305,115 +266,6 @@ fn kept(bytes: &[u8]) -> Option<Kept> {
         record::Tag::Job => Some(Kept::Job(body::read_job(record.data).ok()?.summary.id)),
         record::Tag::Answer => Some(Kept::Answer(body::read_answer(record.data).ok()?.1)),
         _ => None,
-    }
-}
-
-fn check_options(options: &Options) -> Result<()> {
-    let bytes = options.segment_bytes;
-    if !bytes.is_multiple_of(4096) || !(64 * 1024..=64 * 1024 * 1024).contains(&bytes) {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("segments of {bytes} bytes can't be"),
-        )
-        .next("use a multiple of 4096 from 64 KiB to 64 MiB"));
-    }
-    if let Durability::Interval(ms) = options.durability
-        && !(1..=60_000).contains(&ms)
-    {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("a sync interval of {ms} ms can't be"),
-        )
-        .next("use 1ms to 1m"));
-    }
-    Ok(())
-}
-
-fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
-    options
-        .disk
-        .create_dir_all(dir)
-        .map_err(|error| io_error("create", dir, &error))?;
-    let warning = file_system(options, dir)?;
-    let lock = lock(&*options.disk, dir, options.lock_wait_ms)?;
-    let mono = options.clock.now().mono;
-    let Recovered {
-        files,
-        machine,
-        segments,
-        position,
-        live,
-        clean,
-        snapshot,
-        cut,
-    } = recovery::open(Arc::clone(&options.disk), dir, options.segment_bytes, mono)?;
-    segments.keep_free(options.reserve_bytes);
-    let epoch = files.superblock().epoch;
-    Ok(Parts {
-        machine,
-        bodies: Bodies::on_disk(Arc::clone(&segments)),
-        journal: Some(Journal::new(Arc::clone(&segments), epoch, position)),
-        live,
-        disk: Some(OnDisk {
-            files,
-            segments,
-            snapshot,
-            lock,
-        }),
-        warning,
-        clean,
-        cut,
-    })
-}
-
-/// Refuses a file system that can't keep the promises, or says which of them it can't.
-fn file_system(options: &Options, dir: &Path) -> Result<Option<String>> {
-    let on = options
-        .disk
-        .file_system(dir)
-        .map_err(|error| io_error("look at", dir, &error))?;
-    match on {
-        FileSystem::Local => Ok(None),
-        FileSystem::Volatile(name) => Ok(Some(format!(
-            "{} lies on {name}: what is acknowledged there ends with the machine or the container",
-            dir.display()
-        ))),
-        FileSystem::Network(name) if options.allow_network => Ok(Some(format!(
-            "{} lies on {name}: a sync or a lock there may not be what it says",
-            dir.display()
-        ))),
-        FileSystem::Network(name) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("{} lies on {name}, where syncs and locks can't be trusted", dir.display()),
-        )
-        .next("keep the data directory on a local disk, and reach it with `posthaste serve` and --store http://…")),
-    }
-}
-
-/// Takes the lock of a directory, waiting for it where that was asked for.
-pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait_ms: u64) -> Result<Box<dyn Send + Sync>> {
-    let path = dir.join("lock");
-    let until = Instant::now() + Duration::from_millis(wait_ms);
-    let holder = format!("{}\n", std::process::id());
-    loop {
-        if let Some(lock) = disk
-            .lock(&path, &holder)
-            .map_err(|error| io_error("lock", &path, &error))?
-        {
-            return Ok(lock);
-        }
-        if Instant::now() >= until {
-            let by = disk.read_small(&path).unwrap_or_default();
-            let by = by.trim();
-            let by = if by.is_empty() {
-                "another process".to_owned()
-            } else {
-                format!("process {by}")
-            };
-            return Err(Error::new(ErrorKind::Locked, format!("{} is held by {by}", dir.display()))
-                .next("stop it, talk to its server with --store http://…, or wait for it with --lock-wait 30s"));
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

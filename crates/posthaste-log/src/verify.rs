@@ -98,7 +98,7 @@ pub fn verify(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<VerifyReport> {
     there_is_a_store(&**disk, dir)?;
-    let _lock = crate::store::lock(&**disk, dir, 0)?;
+    let _lock = crate::opening::lock(&**disk, dir, 0)?;
     Ok(look(disk, dir, progress)?.report)
 }
 
