@@ -84,5 +84,9 @@ pub const PAGE_MAX: u32 = 1_000;
 pub const PAGE_EXAMINED_MAX: u32 = 10_000;
 /// Largest token: below 2⁵³, so that it is exact as a JSON number.
 pub const TOKEN_MAX: u64 = (1 << 53) - 1;
+/// Tokens that are passed over when a store is opened that was not closed in order: more than can
+/// have been handed out within the minute that a lease stays unsynced at most. The largest token is
+/// reached after sixty million such openings.
+pub const TOKENS_PASSED: u64 = 1 << 27;
 /// When to try again where the store is full of jobs, keys or names, in milliseconds.
 pub const FULL_RETRY_MS: u64 = 10_000;

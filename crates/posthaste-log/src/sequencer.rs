@@ -80,10 +80,19 @@ impl Sequencer {
     }
 
     /// Ends the leases of workers that lived in the process which held the store before: a crash
-    /// of theirs, unless the store was closed in order.
+    /// of theirs, unless the store was closed in order. Where it was not, tokens may be with
+    /// workers whose leases a power cut took: none of them is given out again.
     pub(crate) fn after_opening(&mut self, clean: bool) {
         let shared = Arc::clone(&self.shared);
         let mut held = shared.hold();
+        if !clean {
+            let mut facts = Vec::new();
+            self.machine.pass_tokens(&mut facts);
+            if self.make_room(&mut held, FACT_BYTES_MAX).is_ok() {
+                // Waited for: no lease is let out before it is durable.
+                self.became_true(&mut held, &facts, true);
+            }
+        }
         loop {
             if self
                 .make_room(&mut held, TICK_FACTS_MAX * FACT_BYTES_MAX)

@@ -41,6 +41,7 @@ impl Machine {
                 }
             }
             Fact::SettlesForgotten { before } => self.settles.forget(before),
+            Fact::TokensPassed { upto } => self.last_token = self.last_token.max(upto.0),
             Fact::QueueSet { queue, settings } => self.queue_set(queue, settings),
             Fact::Leased {
                 slot,

@@ -181,6 +181,12 @@ pub enum Fact<'a> {
         /// Those applied before.
         before: WallMs,
     },
+    /// No token up to this one is given out any more: some of them may be with workers although
+    /// nothing tells of it.
+    TokensPassed {
+        /// The highest of them.
+        upto: Token,
+    },
     /// A queue has these settings.
     QueueSet {
         /// Which queue.

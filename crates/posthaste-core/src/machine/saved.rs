@@ -142,6 +142,7 @@ impl Fact<'_> {
             | Self::AnswerCopied { .. }
             | Self::KeysForgotten { .. }
             | Self::SettlesForgotten { .. }
+            | Self::TokensPassed { .. }
             | Self::QueueSet { .. } => None,
         }
     }
@@ -178,7 +179,9 @@ impl SavedMeta {
                 to: To::Available { order, .. },
                 ..
             } => self.last_order = self.last_order.max(order),
-            Fact::Leased { token, .. } => self.last_token = self.last_token.max(token),
+            Fact::Leased { token, .. } | Fact::TokensPassed { upto: token } => {
+                self.last_token = self.last_token.max(token);
+            }
             Fact::QueueSet { queue, settings } => self.queue(queue).config = settings,
             _ => {}
         }

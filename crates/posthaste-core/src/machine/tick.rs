@@ -2,7 +2,7 @@
 
 use crate::ids::{JobId, Token};
 use crate::job::{DeadReason, JobState};
-use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS};
+use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS, TOKEN_MAX, TOKENS_PASSED};
 use crate::machine::action::Moment;
 use crate::machine::commit::Course;
 use crate::machine::ended::Ended;
@@ -168,6 +168,19 @@ impl Machine {
             self.walk = 0;
         }
         more
+    }
+
+    /// To be called before anything is leased after the store was opened again, unless it was shut
+    /// down in good order: leases are handed out before they are durable, so that workers may hold
+    /// tokens of which nothing is known here. Those are passed over, as many as there can be.
+    pub fn pass_tokens(&mut self, facts: &mut Vec<Fact<'static>>) {
+        if self.last_token == 0 && self.jobs == 0 {
+            return; // nobody was ever handed anything
+        }
+        let upto = Token((self.last_token + TOKENS_PASSED).min(TOKEN_MAX));
+        let fact = Fact::TokensPassed { upto };
+        self.evolve(&fact, MonoMs(0));
+        facts.push(fact);
     }
 
     /// A lease whose asker was gone before he took it is over at once and counts as nothing: the job

@@ -30,6 +30,7 @@ const REACHED: &str = "
     fact Enqueued, fact KeyTaken, fact Leased, fact Changed, fact CancelAsked, fact Edited,
     fact Copied, fact AnswerCopied, fact Unclaimed, fact Unreadable, fact Deleted,
     fact KeysForgotten, fact SettlesForgotten, fact QueueSet,
+    fact TokensPassed,
     cause Due, cause Settled, cause Lapsed, cause Expired, cause Asked, cause Corrupt,
     to Available, to Scheduled, to Retryable, to Completed, to Cancelled,
     to Exhausted, to Failed, to Expired, to Poison, to Undecodable, to Corrupt,

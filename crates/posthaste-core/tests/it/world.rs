@@ -264,6 +264,11 @@ impl World {
         );
         self.machine = machine;
         if a % 2 == 0 {
+            if c % 2 == 1 {
+                let mut facts = Vec::new();
+                self.machine.pass_tokens(&mut facts);
+                self.learn(facts);
+            }
             let mut more = true;
             while more {
                 let mut facts = Vec::new();

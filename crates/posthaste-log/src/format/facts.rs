@@ -34,6 +34,7 @@ fn tag(fact: &Fact<'_>) -> u8 {
         Fact::QueueSet { .. } => 12,
         Fact::Unclaimed { .. } => 13,
         Fact::Unreadable { .. } => 14,
+        Fact::TokensPassed { .. } => 15,
     }
 }
 
@@ -123,6 +124,7 @@ pub(crate) fn write(into: &mut Vec<u8>, fact: &Fact<'_>) {
         }
         Fact::KeysForgotten { count } => into.u32(count),
         Fact::SettlesForgotten { before } => into.u64(before.0),
+        Fact::TokensPassed { upto } => into.u64(upto.0),
         Fact::QueueSet { queue, settings } => {
             into.text8(queue);
             write_queue(into, &settings);
@@ -306,6 +308,9 @@ fn read_one<'a>(
         14 => Fact::Unreadable {
             slot: Slot(take.u32()?),
             since: WallMs(take.u64()?),
+        },
+        15 => Fact::TokensPassed {
+            upto: Token(take.u64()?),
         },
         _ => return Err(Damage::Bad("fact")),
     })

@@ -5,6 +5,7 @@ mod conformance;
 mod crash;
 mod directory;
 mod faults;
+mod fences;
 mod fixture;
 mod full;
 mod ledger;
