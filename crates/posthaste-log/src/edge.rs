@@ -64,6 +64,7 @@ impl Span {
 #[derive(Debug)]
 pub(crate) enum Light {
     Enqueue {
+        id: JobId,
         body: Span,
         start: Start,
         key: Option<KeyDigest>,
@@ -107,6 +108,20 @@ impl Light {
         }
     }
 
+    /// The job that it is about.
+    pub(crate) fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Enqueue { id, .. }
+            | Self::Settle { id, .. }
+            | Self::Heartbeat { id, .. }
+            | Self::Edit { id, .. }
+            | Self::Cancel(id)
+            | Self::Retry(id)
+            | Self::Delete(id) => Some(*id),
+            Self::Configure { .. } => None,
+        }
+    }
+
     /// Its record, where it has one.
     pub(crate) fn span(&self) -> Option<Span> {
         match self {
@@ -125,6 +140,7 @@ impl Light {
     ) -> Result<Action<'a>, Damage> {
         Ok(match self {
             Self::Enqueue {
+                id: _,
                 body,
                 start,
                 key,
@@ -347,6 +363,7 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
         .as_ref()
         .map_or(OnConflict::Existing, |unique| unique.on_conflict);
     Light::Enqueue {
+        id: job.id,
         body,
         start: job.start,
         key,
