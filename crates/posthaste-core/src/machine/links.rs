@@ -5,7 +5,6 @@
 
 use crate::job::JobState;
 use crate::machine::fact::Place;
-use crate::machine::hash::mix;
 use crate::machine::rows::{Mark, NONE, Row};
 use crate::machine::state::Machine;
 use crate::machine::undo::Undo;
@@ -42,11 +41,10 @@ impl Machine {
         let Self { ids, rows, .. } = self;
         if new.is_free() {
             self.jobs -= 1;
-            ids.remove(mix(old.id.to_bytes()), slot);
+            ids.remove(old.id, slot);
         } else {
             self.jobs += 1;
-            let hash_of = |slot: u32| mix(rows.get(slot).id.to_bytes());
-            ids.put(mix(new.id.to_bytes()), slot, hash_of);
+            ids.put(new.id, slot, |slot| rows.get(slot).id);
         }
     }
 

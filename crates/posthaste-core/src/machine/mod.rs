@@ -14,6 +14,7 @@ mod enqueue;
 mod evolve;
 pub mod fact;
 mod hash;
+mod ids;
 mod keys;
 mod labels;
 mod life;

@@ -10,7 +10,8 @@ use crate::machine::action::RowView;
 use crate::machine::claims::Claims;
 use crate::machine::ended::Ended;
 use crate::machine::fact::{Place, QueueConfig, Slot};
-use crate::machine::hash::{Index, Sides, mix};
+use crate::machine::hash::Sides;
+use crate::machine::ids::Ids;
 use crate::machine::keys::Keys;
 use crate::machine::pool::Pool;
 use crate::machine::rows::{List, NONE, Rows};
@@ -18,8 +19,6 @@ use crate::machine::settles::Settles;
 use crate::machine::undo::Undo;
 use crate::time::{MonoMs, WallMs};
 use crate::view::Totals;
-
-const ID_SHARDS: usize = 4096;
 
 /// A lane: the ready jobs of one queue, kind and priority, first in, first out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,7 +105,7 @@ impl Default for Bounds {
 pub struct Machine {
     pub(super) bounds: Bounds,
     pub(super) rows: Rows,
-    pub(super) ids: Index,
+    pub(super) ids: Ids,
     pub(super) jobs: u64,
     pub(super) free: List,
     /// Completed and cancelled jobs.
@@ -169,7 +168,7 @@ impl Machine {
         Self {
             bounds,
             rows: Rows::default(),
-            ids: Index::new(ID_SHARDS),
+            ids: Ids::new(),
             jobs: 0,
             free: List::EMPTY,
             done: Ended::new(),
@@ -219,8 +218,7 @@ impl Machine {
     }
 
     pub(super) fn slot_of(&self, id: JobId) -> Option<u32> {
-        self.ids
-            .find(mix(id.to_bytes()), |slot| self.rows.get(slot).id == id)
+        self.ids.find(id, |slot| self.rows.get(slot).id)
     }
 
     /// What is known of one job. `None` where nobody has this number.

@@ -95,7 +95,10 @@ pub(super) async fn bulk(bench: &mut Bench) -> Result<()> {
         &Maker::new(&bench.payload)?,
         count,
         BATCH,
-        IN_FLIGHT,
+        std::env::var("PH_IF")
+            .ok()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(IN_FLIGHT),
     )
     .await?;
     store.close().await?;
@@ -123,7 +126,10 @@ pub(super) async fn backlog(bench: &mut Bench) -> Result<()> {
         &Maker::new(&bench.payload)?,
         count,
         BATCH,
-        IN_FLIGHT,
+        std::env::var("PH_IF")
+            .ok()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(IN_FLIGHT),
     )
     .await?;
     store.close().await?;
