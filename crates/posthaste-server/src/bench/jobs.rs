@@ -13,7 +13,7 @@ use super::report::{Goal, Row};
 use super::yardstick::{self, File};
 
 /// Commits under way at once in bulk.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 8;
 const BATCH: u64 = 1_000;
 
 /// New jobs, all alike.
@@ -95,10 +95,7 @@ pub(super) async fn bulk(bench: &mut Bench) -> Result<()> {
         &Maker::new(&bench.payload)?,
         count,
         BATCH,
-        std::env::var("PH_IF")
-            .ok()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(IN_FLIGHT),
+        IN_FLIGHT,
     )
     .await?;
     store.close().await?;
@@ -126,10 +123,7 @@ pub(super) async fn backlog(bench: &mut Bench) -> Result<()> {
         &Maker::new(&bench.payload)?,
         count,
         BATCH,
-        std::env::var("PH_IF")
-            .ok()
-            .and_then(|v| v.parse().ok())
-            .unwrap_or(IN_FLIGHT),
+        IN_FLIGHT,
     )
     .await?;
     store.close().await?;
