@@ -198,6 +198,19 @@ impl<Effect> Journal<Effect> {
         self.body.len() + self.facts.len() + self.complete_bytes
     }
 
+    /// The record at `at`, where it was pushed and not taken yet.
+    pub(crate) fn pending(&self, at: At) -> Option<Bytes> {
+        let open = (self.at.segment.number, self.at.offset, &self.body);
+        let complete = self.complete.iter();
+        let record = complete
+            .map(|write| (write.segment.number, write.offset, &write.bytes))
+            .chain(std::iter::once(open))
+            .filter(|(segment, offset, _)| *segment == at.segment && *offset <= at.offset)
+            .find_map(|(_, offset, bytes)| bytes.get((at.offset - offset) as usize..))?;
+        let size = record::size_said(record).ok()?;
+        record.get(..size).map(Bytes::copy_from_slice)
+    }
+
     /// Highest sequence number known durable, and the segment that is written to.
     pub(crate) fn durable(&self) -> (u64, u64) {
         (self.durable, self.at.segment.number)

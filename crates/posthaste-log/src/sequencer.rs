@@ -144,6 +144,9 @@ impl Sequencer {
             self.tick(&mut held);
             for ask in asks.drain(..) {
                 held = self.with_room(&shared, held);
+                if self.keeps_what_is_kept(&ask) {
+                    held = shared.wait_idle(held);
+                }
                 self.answer(&mut held, ask);
             }
             self.tick(&mut held);

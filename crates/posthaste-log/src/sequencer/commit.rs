@@ -16,7 +16,7 @@ use crate::effect::{self, Answered, Answers, Effect, Found, Raw};
 use crate::format::body::{self, Owner};
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::{place, record};
-use crate::inbox::{Copied, Reply};
+use crate::inbox::{Ask, Copied, Reply};
 
 /// How long a job rests whose body the disk did not give.
 const UNREAD_MS: u64 = 10_000;
@@ -188,9 +188,9 @@ impl Sequencer {
     ) {
         let replies: Vec<_> = raws
             .iter()
-            .filter_map(|raw| match raw {
-                Raw::Reply(reply) => Some(*reply),
-                Raw::Kept(place, pinned) => self.kept_reply(*place, pinned),
+            .map(|raw| match raw {
+                Raw::Reply(reply) => *reply,
+                Raw::Kept(place, pinned) => self.kept_reply(held, *place, pinned),
             })
             .collect();
         let mut answer = Vec::new();
@@ -217,23 +217,47 @@ impl Sequencer {
     /// its own is rare.
     pub(super) fn kept_reply(
         &self,
+        held: &Held<'_>,
         place: Place,
         pinned: &[Arc<crate::segments::Segment>],
-    ) -> Option<posthaste_core::Reply> {
-        let bytes = self.shared.bodies.read(place, pinned).ok()?;
-        let record = record::read(&bytes).ok()?;
-        let id = body::read_job(record.data).ok()?.summary.id;
-        let state = self
-            .machine
-            .find(id)
+    ) -> posthaste_core::Reply {
+        let journal = held.journal.as_ref();
+        let pending = journal.and_then(|journal| journal.pending(place::at(place)));
+        let bytes = pending.map_or_else(|| self.shared.bodies.read(place, pinned), Ok);
+        let id = bytes.ok().and_then(|bytes| {
+            let record = record::read(&bytes).ok()?;
+            Some(body::read_job(record.data).ok()?.summary.id)
+        });
+        let Some(id) = id else {
+            // Damaged: who repeats the commit is told at least that it has been done.
+            return posthaste_core::Reply::Configured;
+        };
+        let slot = self.machine.find(id);
+        let state = slot
             .and_then(|slot| self.machine.view(slot))
             .map(|row| row.state);
-        let state = state.unwrap_or(posthaste_core::JobState::Completed);
-        Some(posthaste_core::Reply::Enqueued {
+        posthaste_core::Reply::Enqueued {
             id,
-            state,
+            state: state.unwrap_or(JobState::Completed),
             existing: true,
-        })
+        }
+    }
+
+    /// Whether this asks for answers to be kept of which some stand in the body of a job that may
+    /// be on its way to the disk, where nobody can read it.
+    pub(super) fn keeps_what_is_kept(&self, asked: &Ask) -> bool {
+        let Ask::Commit(commits, _) = asked else {
+            return false;
+        };
+        let now = self.shared.clock.now().wall;
+        let is_kept = |command: &Light| match command {
+            Light::Enqueue { key: Some(key), .. } => {
+                matches!(self.machine.key(*key, now), KeyLookup::Taken(_))
+            }
+            _ => false,
+        };
+        let keyed = commits.iter().flatten().filter(|of| of.key.is_some());
+        keyed.flat_map(|of| &of.commands).any(is_kept)
     }
 
     pub(super) fn note_progress(&mut self, commands: &[Light]) {

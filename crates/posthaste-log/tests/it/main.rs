@@ -1,5 +1,6 @@
 //! What the embedded store promises, attacked through its public face.
 
+mod answers;
 mod bench;
 mod conformance;
 mod crash;
