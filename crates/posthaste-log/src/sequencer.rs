@@ -283,9 +283,15 @@ impl Sequencer {
     fn let_out(&mut self, held: &mut Held<'_>, effect: Effect) {
         match held.journal.as_mut() {
             Some(journal) => journal.push_effect(effect),
-            None => self
-                .shared
-                .release(crate::journal::Receipt::in_memory(vec![effect]).effects()),
+            // In memory a place may be another's by the time that a reader would look.
+            None => {
+                let receipt = crate::journal::Receipt::in_memory(vec![effect]);
+                let Shared { bodies, inbox, .. } = &*self.shared;
+                receipt
+                    .effects()
+                    .into_iter()
+                    .for_each(|effect| effect::read_and_release(effect, bodies, inbox));
+            }
         }
     }
 

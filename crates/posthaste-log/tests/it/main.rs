@@ -11,6 +11,7 @@ mod fixture;
 mod full;
 mod ledger;
 mod life;
+mod memory;
 mod random;
 mod repairs;
 mod space;
