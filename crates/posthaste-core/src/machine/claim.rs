@@ -63,6 +63,9 @@ impl Machine {
                 self.change(slot, Cause::Expired, to, &mut course);
                 expired += 1;
                 if expired == EXPIRED_PER_CLAIM {
+                    // Who waits has not seen what lies behind them.
+                    let queue = asked[at].queue;
+                    self.mark(queue);
                     break;
                 }
             } else {

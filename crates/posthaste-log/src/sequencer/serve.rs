@@ -111,6 +111,10 @@ impl Sequencer {
         self.machine.lease(&claim, moment, &mut facts, &mut grants);
         self.became_true(held, &facts, false);
         if grants.is_empty() && ask.wait_ms > 0 {
+            if !facts.is_empty() {
+                // Jobs were in the way whose time was over: there may be others behind them.
+                self.shared.inbox.nudge();
+            }
             return Some((reply, ask));
         }
         let pinned = self

@@ -58,6 +58,7 @@ macro_rules! with_conformance_cases {
             listing { pages filters nothing health }
         } {
             waits {
+                a_job_behind_many_that_expired_is_found
                 an_enqueue_wakes only_known_work_wakes a_due_job_wakes a_resume_wakes
                 a_freed_slot_wakes a_lapse_wakes a_wait_ends who_hangs_up_takes_nothing
                 an_untaken_lease_comes_back a_tail_tells_the_end a_tail_ends a_tail_of_nothing

@@ -103,13 +103,37 @@ pub fn a_lapse_wakes(bench: &Bench<'_>) {
 }
 
 /// Lets time pass until `answered` says so: when an asker's wait began is for the store to say.
-fn pass_until(bench: &Bench<'_>, answered: impl Fn() -> bool) {
+fn pass_until(bench: &Bench<'_>, mut answered: impl FnMut() -> bool) {
     let over = bench.eventually(|| {
         bench.advance(100);
         thread::park_timeout(Duration::from_micros(200));
         answered()
     });
     assert!(over, "the wait ends");
+}
+
+/// An ask that comes past very many jobs whose time is over gets the one behind them.
+pub fn a_job_behind_many_that_expired_is_found(bench: &Bench<'_>) {
+    let store = bench.store();
+    let deadline = Some(bench.wall().plus(1_000));
+    for _ in 0..4 {
+        let expiring = (0..1_000).map(|_| NewJob {
+            deadline,
+            ..bench.job()
+        });
+        let expiring = expiring.map(|job| Command::Enqueue(Box::new(job)));
+        bench.commit(expiring.collect()).expect("they are accepted");
+    }
+    let id = bench.enqueue(bench.job());
+    bench.set_wall(bench.wall().plus(2_000));
+    let mut lease = store.lease(waiting());
+    let mut leased = None;
+    pass_until(bench, || {
+        leased = leased.take().or_else(|| poll_once(lease.as_mut()));
+        leased.is_some()
+    });
+    let leased = leased.expect("an answer").expect("a lease");
+    assert_eq!(Vec::from_iter(leased.iter().map(|it| it.id)), [id]);
 }
 
 /// A wait for which nothing comes ends empty.
