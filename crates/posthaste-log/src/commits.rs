@@ -186,8 +186,13 @@ impl Shared {
         held.busy || held.handed
     }
 
-    /// Milliseconds until something that is written has to be synced, where something is.
+    /// Milliseconds until something that is written has to be synced, where something is that this
+    /// thread may sync: nothing while the syncer is at it, who says when it is done, and nothing
+    /// ever after a failure.
     pub(crate) fn sync_due_ms(&self, held: &Held<'_>) -> Option<u64> {
+        if Self::is_handed(held) || held.poisoned.is_some() {
+            return None;
+        }
         let patience = match self.durability {
             Durability::Sync => UNWAITED_MS,
             Durability::Interval(ms) => u64::from(ms),
@@ -316,5 +321,36 @@ impl Shared {
         };
         drop(held);
         files.mark(durable, segment, clean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+    use posthaste_core::WallMs;
+
+    /// Whoever asks is the sequencer, which does not rest while something is due.
+    #[test]
+    fn nothing_is_due_that_the_sequencer_could_not_sync() {
+        let clock = ManualClock::at(WallMs(1));
+        let (reader, _to_read) = mpsc::channel();
+        let bodies = Bodies::Memory(Mutex::default());
+        let shared = Shared::new(
+            bodies,
+            Arc::new(clock.clone()),
+            Durability::Sync,
+            None,
+            reader,
+        );
+        let mut held = shared.hold();
+        held.unsynced = true;
+        clock.advance(UNWAITED_MS);
+        assert_eq!(shared.sync_due_ms(&held), Some(0));
+        held.handed = true;
+        assert_eq!(shared.sync_due_ms(&held), None);
+        held.handed = false;
+        held.poisoned = Some(crate::inbox::closed());
+        assert_eq!(shared.sync_due_ms(&held), None);
     }
 }
