@@ -297,6 +297,12 @@ impl Shared {
             format!("writing the journal failed ({error}): what was being committed may or may not have happened"),
         )
         .next("see to the disk, then open the store again; repeat requests under the same idempotency key");
+        self.give_up(writes, &told)
+    }
+
+    /// Nothing is accepted from now on, and who waits for `writes` or for what is pending is told
+    /// so.
+    pub(crate) fn give_up(&self, writes: Vec<Write<Effect>>, told: &Error) -> Held<'_> {
         self.stats.problem(told.message().to_owned());
         let mut held = self.hold();
         held.poisoned = Some(told.clone());
@@ -307,7 +313,7 @@ impl Shared {
         }
         drop(held);
         for effect in effects {
-            effect::fail(effect, &told);
+            effect::fail(effect, told);
         }
         self.inbox.nudge();
         self.hold()

@@ -123,8 +123,7 @@ impl Sequencer {
                 "the store's sequencer stopped on a broken invariant",
             )
             .next("open the store again; what it had acknowledged is on disk");
-            shared.stats.problem(told.message().to_owned());
-            shared.hold().poisoned = Some(told);
+            drop(shared.give_up(Vec::new(), &told));
         }
         // Whoever still waits in line is told by the end of its channel.
         drop(shared.inbox.close());

@@ -400,13 +400,12 @@ impl Store for Log {
 
     fn close(&self) -> PortFuture<'_, Result<()>> {
         Box::pin(async move {
-            match self.ask(Ask::Close).await {
-                Err(error) if error.kind() == ErrorKind::Closed => Ok(()),
-                Err(error) => {
-                    let _already_failed = self.0.join();
-                    Err(error)
-                }
-                Ok(()) => self.0.join(),
+            let told = self.ask(Ask::Close).await;
+            // Also where somebody asked before and did not wait for it.
+            let joined = self.0.join();
+            match told {
+                Err(error) if error.kind() != ErrorKind::Closed => Err(error),
+                _ => joined,
             }
         })
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bench;
+mod broken;
 mod conformance;
 mod crash;
 mod directory;
