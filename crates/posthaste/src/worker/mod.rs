@@ -1,5 +1,6 @@
 //! Workers: they lease jobs, run their handlers, and settle how it ended.
 
+mod again;
 pub(crate) mod batch;
 mod build;
 mod engine;

@@ -1,9 +1,12 @@
 //! Outcomes on their way to the store: everything that ended while the last commit was under way
 //! goes in the next one.
+//!
+//! An outcome that is refused for now (its follow-up jobs find the disk full, say) is kept and
+//! tried again after a pause, and holds up no other: settling is what makes room.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthaste_core::{
@@ -11,7 +14,8 @@ use posthaste_core::{
 };
 use tokio::sync::Notify;
 
-use super::batch::{Held, Phase, lock};
+use super::again::Again;
+use super::batch::{Flag, Held, Phase, lock};
 use super::summary::Counts;
 use crate::hub::Posthaste;
 use crate::outcome::text;
@@ -28,6 +32,8 @@ pub(super) struct Settler {
     waiting: Mutex<VecDeque<Ended>>,
     some: Notify,
     room: Notify,
+    /// Outcomes that were refused for now, and wait to be tried again.
+    kept: AtomicUsize,
     /// Jobs that were leased and are not settled yet.
     outstanding: AtomicU64,
     none_outstanding: Notify,
@@ -47,6 +53,7 @@ impl Settler {
             waiting: Mutex::new(VecDeque::new()),
             some: Notify::new(),
             room: Notify::new(),
+            kept: AtomicUsize::new(0),
             outstanding: AtomicU64::new(0),
             none_outstanding: Notify::new(),
             counts: Counts::default(),
@@ -84,7 +91,7 @@ impl Settler {
             outcome,
             follow_ups: if ends { follow_ups } else { Vec::new() },
         });
-        if waiting > WAITING_MAX {
+        if waiting + self.kept.load(Ordering::Acquire) > WAITING_MAX {
             self.wait_for_room().await;
         }
     }
@@ -118,7 +125,7 @@ impl Settler {
             let told = self.room.notified();
             tokio::pin!(told);
             told.as_mut().enable();
-            if lock(&self.waiting).len() <= WAITING_MAX {
+            if lock(&self.waiting).len() + self.kept.load(Ordering::Acquire) <= WAITING_MAX {
                 return;
             }
             told.await;
@@ -127,14 +134,23 @@ impl Settler {
 
     /// Brings outcomes to the store, for as long as it is polled.
     pub(super) async fn run(&self, hub: &Posthaste) {
+        let mut again = Again::new(PAUSES);
         loop {
             let batch = self.take();
-            if batch.is_empty() {
-                self.some.notified().await;
+            let due = again.take_due();
+            if batch.is_empty() && due.is_none() {
+                tokio::select! {
+                    () = self.some.notified() => {}
+                    () = again.due() => {}
+                }
                 continue;
             }
+            if let Some(kept) = due {
+                again.put_off(self.deliver(hub, kept).await);
+            }
+            again.keep(self.deliver(hub, batch).await);
+            self.kept.store(again.len(), Ordering::Release);
             self.room.notify_waiters();
-            self.deliver(hub, batch).await;
         }
     }
 
@@ -144,17 +160,27 @@ impl Settler {
         waiting.drain(..count).collect()
     }
 
-    /// Settles each, and again those that the store had no answer for.
-    async fn deliver(&self, hub: &Posthaste, mut batch: Vec<Ended>) {
+    /// Settles each, and gives back those that the store refused for now.
+    async fn deliver(&self, hub: &Posthaste, mut batch: Vec<Ended>) -> Vec<Ended> {
         let (mut pause, longest) = PAUSES;
+        let (mut left, mut why) = (Vec::new(), None);
         while !batch.is_empty() {
             let commits = batch.iter().map(Ended::commit).collect();
             batch = match hub.store().commit(commits).await {
-                Ok(answers) => batch
-                    .into_iter()
-                    .zip(answers)
-                    .filter_map(|(ended, answer)| self.answered(ended, answer))
-                    .collect(),
+                Ok(answers) => {
+                    let mut again = Vec::new();
+                    for (ended, answer) in batch.into_iter().zip(answers) {
+                        match self.answered(ended, answer) {
+                            Next::Over => {}
+                            Next::Now(ended) => again.push(ended),
+                            Next::Later(ended, error) => {
+                                left.push(ended);
+                                why = Some(error);
+                            }
+                        }
+                    }
+                    again
+                }
                 Err(error) if error.is_retryable() && error.kind() != ErrorKind::Closed => {
                     tracing::warn!(%error, jobs = batch.len(), "settling again in a moment");
                     tokio::time::sleep(pause).await;
@@ -168,10 +194,14 @@ impl Settler {
                 }
             };
         }
+        if let Some(error) = why {
+            tracing::warn!(%error, jobs = left.len(), "refused for now; settling again in a moment");
+        }
+        left
     }
 
-    /// What became of one; given back where it is to be settled again.
-    fn answered(&self, ended: Ended, answer: Result<Committed>) -> Option<Ended> {
+    /// What became of one.
+    fn answered(&self, ended: Ended, answer: Result<Committed>) -> Next {
         match answer {
             Ok(committed) => {
                 if let Some(Reply::Settled { state, .. }) = committed.replies.first() {
@@ -179,19 +209,20 @@ impl Settler {
                     self.counts.count(&ended.outcome, *state);
                 }
                 self.over(&ended.held);
-                None
+                Next::Over
             }
-            Err(error) => self.refused(ended, &error),
+            Err(error) => self.refused(ended, error),
         }
     }
 
-    fn refused(&self, mut ended: Ended, error: &Error) -> Option<Ended> {
+    fn refused(&self, mut ended: Ended, error: Error) -> Next {
         let job = ended.held.job();
         let of_the_settle = error.command().is_none_or(|index| index == 0);
         let lost = of_the_settle
             && matches!(
                 error.kind(),
-                ErrorKind::Stale
+                ErrorKind::Closed
+                    | ErrorKind::Stale
                     | ErrorKind::UnknownLease
                     | ErrorKind::NotFound
                     | ErrorKind::SettledOtherwise
@@ -199,10 +230,10 @@ impl Settler {
         if lost || matches!(ended.outcome, Outcome::Dead { .. }) && ended.follow_ups.is_empty() {
             tracing::warn!(id = %job.id, kind = %job.kind, %error, "the outcome was not accepted");
             self.lost(&ended.held);
-            return None;
+            return Next::Over;
         }
         if error.is_retryable() {
-            return Some(ended);
+            return refused_for_now(ended, error);
         }
         ended.outcome = if ended.follow_ups.is_empty() {
             Outcome::Dead {
@@ -217,7 +248,7 @@ impl Settler {
                 delay_ms: None,
             }
         };
-        Some(ended)
+        Next::Now(ended)
     }
 
     fn report(&self, ended: &Ended, state: JobState) {
@@ -246,6 +277,32 @@ impl Settler {
             self.none_outstanding.notify_waiters();
         }
     }
+}
+
+/// Where an outcome goes on that was not accepted.
+enum Next {
+    /// Nowhere: it is settled, or lost.
+    Over,
+    /// It was changed, and goes in the next commit.
+    Now(Ended),
+    /// It is tried again after a pause, and this is why.
+    Later(Ended, Error),
+}
+
+/// A worker that leaves does not wait for the store to have room: what could not be committed with
+/// its follow-ups is given back, to be run again.
+fn refused_for_now(mut ended: Ended, error: Error) -> Next {
+    if ended.follow_ups.is_empty() || !ended.held.has(Flag::Leaving) {
+        return Next::Later(ended, error);
+    }
+    let job = ended.held.job();
+    tracing::warn!(id = %job.id, kind = %job.kind, %error, "given back, to be run again");
+    ended.follow_ups.clear();
+    ended.outcome = Outcome::Release {
+        delay_ms: 0,
+        undecodable: false,
+    };
+    Next::Now(ended)
 }
 
 impl Ended {

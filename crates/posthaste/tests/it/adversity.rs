@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use posthaste::core::port::{LeaseAsk, Leased, PortFuture, TailJob};
 use posthaste::core::{Commit, Error, Result};
 use posthaste::{
-    Command, Committed, Cx, Done, ErrorKind, HandlerError, Health, JobFilter, JobId, JobPage,
-    JobRequest, JobService, JobState, JobView, Outcome, Posthaste, QueueView, State, Store,
-    TimeUnits,
+    Command, Committed, Cx, Done, ErrorKind, HandlerError, HandlerResult, Health, JobFilter, JobId,
+    JobPage, JobRequest, JobService, JobState, JobView, Outcome, Posthaste, QueueView, State,
+    Store, TimeUnits,
 };
 use tokio::sync::{Notify, Semaphore};
 use tower_layer::layer_fn;
@@ -27,6 +27,10 @@ struct Unruly {
     takes_away: AtomicBool,
     /// A permit for each heartbeat that was answered.
     beats: Semaphore,
+    /// The disk is full: what would enqueue is refused.
+    full: AtomicBool,
+    /// A permit for each settle that was refused because the disk is full.
+    refusals: Semaphore,
 }
 
 async fn unruly() -> (Arc<Unruly>, Posthaste) {
@@ -40,6 +44,8 @@ fn over(hub: &Posthaste) -> (Arc<Unruly>, Posthaste) {
         uncertain: AtomicU32::new(0),
         unavailable: AtomicU32::new(0),
         takes_away: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+        refusals: Semaphore::new(0),
     });
     let hub = Posthaste::with_store(Arc::clone(&store) as Arc<dyn Store>).expect("a hub");
     (store, hub)
@@ -50,6 +56,32 @@ fn one_less(count: &AtomicU32) -> bool {
     count
         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
         .is_ok()
+}
+
+fn adds_to_a_settle(commit: &Commit) -> bool {
+    let mut commands = commit.commands.iter();
+    matches!(commands.next(), Some(Command::Settle { .. }))
+        && commands.any(|command| matches!(command, Command::Enqueue(_)))
+}
+
+impl Unruly {
+    async fn refuse_what_adds(&self, commits: Vec<Commit>) -> Result<Vec<Result<Committed>>> {
+        let mut answers = Vec::new();
+        for commit in commits {
+            if adds_to_a_settle(&commit) {
+                self.refusals.add_permits(1);
+                answers.push(Err(Error::new(ErrorKind::DiskFull, "the disk is full")));
+            } else {
+                answers.extend(self.inner.commit(vec![commit]).await?);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn refused(&self, times: u32) {
+        let permits = self.refusals.acquire_many(times).await;
+        permits.expect("not closed").forget();
+    }
 }
 
 impl Store for Unruly {
@@ -64,6 +96,9 @@ impl Store for Unruly {
             {
                 let stale = || Err(Error::new(ErrorKind::Stale, "the lease was lost"));
                 return Ok(commits.iter().map(|_| stale()).collect());
+            }
+            if self.full.load(Ordering::SeqCst) && commits.iter().any(adds_to_a_settle) {
+                return self.refuse_what_adds(commits).await;
             }
             let answers = self.inner.commit(commits).await?;
             if matches!(first, Some(Command::Heartbeat { .. })) {
@@ -129,6 +164,57 @@ fn an_uncertain_settle_is_repeated_and_counts_once() {
             JobState::Completed
         );
         assert_eq!(hub.queues().await.expect("queues")[0].totals.completed, 1);
+    });
+}
+
+/// The first Ping enqueues another in the commit that settles it.
+async fn follow_up(job: Ping, cx: Cx) -> HandlerResult {
+    if job.n == 1 {
+        cx.commit_with(Ping { n: 2 })?;
+    }
+    Done
+}
+
+#[test]
+fn an_outcome_that_finds_the_disk_full_is_kept_and_holds_up_no_other() {
+    run(async {
+        let (store, hub) = unruly().await;
+        store.full.store(true, Ordering::SeqCst);
+        let first = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let began = Instant::now();
+        let worker = hub.worker().on(follow_up).start().await.expect("starts");
+        store.refused(2).await;
+        let other = hub.enqueue(Ping { n: 3 }).await.expect("enqueued");
+        let other = other.wait().await.expect("settled beside it");
+        assert_eq!(other.state, JobState::Completed);
+        store.refused(1).await;
+        // It pauses 20 ms at least between one try and the next.
+        let tries = 3 + store.refusals.available_permits() as u128;
+        assert!(
+            tries <= 1 + began.elapsed().as_millis() / 20,
+            "{tries} tries"
+        );
+        store.full.store(false, Ordering::SeqCst);
+        let first = first.wait().await.expect("settled in the end");
+        assert_eq!((first.state, first.attempt), (JobState::Completed, 1));
+        worker.stop().await.expect("stops");
+        assert_eq!(hub.queues().await.expect("queues")[0].totals.enqueued, 3);
+    });
+}
+
+#[test]
+fn a_worker_that_leaves_gives_back_what_finds_the_disk_full() {
+    run(async {
+        let (store, hub) = unruly().await;
+        store.full.store(true, Ordering::SeqCst);
+        let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let worker = hub.worker().on(follow_up).grace(Duration::ZERO);
+        let worker = worker.start().await.expect("starts");
+        store.refused(1).await;
+        let summary = worker.stop().await.expect("stops");
+        assert_eq!((summary.released, summary.lost), (1, 0));
+        let job = hub.job(job.id).await.expect("an answer").expect("the job");
+        assert_eq!((job.state, job.attempt), (JobState::Available, 0));
     });
 }
 
