@@ -28,6 +28,9 @@ pub(crate) enum Fate {
     Acknowledged,
     Refused,
     Unknown,
+    /// Acknowledged after the image was taken: one commit is asked for after the other was
+    /// answered, so that what the image holds of these is the first few of them.
+    Later,
 }
 
 /// Every commit that was asked for, in order, and what is known of it.
@@ -101,6 +104,46 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Whether its first effect is there, where these jobs were there before it.
+    fn shows(&self, found: &BTreeMap<u32, JobView>, before: &BTreeMap<u32, bool>) -> bool {
+        let added = self.adds.iter().any(|number| found.contains_key(number));
+        let is_completed = |job: &JobView| job.state == JobState::Completed;
+        let completed = self
+            .completes
+            .iter()
+            .any(|(number, _)| found.get(number).is_some_and(is_completed));
+        // That it is gone says something only of a job that was there.
+        let deleted = self
+            .deletes
+            .iter()
+            .any(|number| before.contains_key(number) && !found.contains_key(number));
+        added || completed || deleted
+    }
+
+    fn apply(&self, jobs: &mut BTreeMap<u32, bool>) -> Result<(), String> {
+        jobs.extend(self.adds.iter().map(|number| (*number, false)));
+        for (number, _) in &self.completes {
+            if let Some(completed) = jobs.get_mut(number) {
+                *completed = true;
+            }
+        }
+        for number in &self.deletes {
+            if jobs.remove(number).is_none() {
+                return Err(format!("job {number} was deleted and never there"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What must be there, and what became of every commit then.
+#[derive(Default)]
+struct Resolved {
+    jobs: BTreeMap<u32, bool>,
+    fates: Vec<Fate>,
+}
+
 impl Ledger {
     /// New jobs are numbered behind this from now on.
     pub(crate) fn number_from(&mut self, number: u32) {
@@ -129,11 +172,19 @@ impl Ledger {
         self.ops[number].1 = fate;
     }
 
-    /// The same ledger, with what was asked up to `later` as well: its outcome is unknown.
+    /// The same ledger, with what was asked and answered up to `later` as well.
     pub(crate) fn asked_until(mut self, later: &Self) -> Self {
-        let meanwhile = &later.ops[self.ops.len()..];
-        let unknown = meanwhile.iter().map(|(op, _)| (op.clone(), Fate::Unknown));
-        self.ops.extend(unknown);
+        let known = self.ops.iter().map(|(_, fate)| *fate);
+        let known = known.chain(std::iter::repeat(Fate::Unknown));
+        let ops = later.ops.iter().zip(known).map(|((op, later), known)| {
+            let fate = match (known, later) {
+                (Fate::Unknown, Fate::Acknowledged) => Fate::Later,
+                (Fate::Unknown, later) => *later,
+                (known, _) => known,
+            };
+            (op.clone(), fate)
+        });
+        self.ops = ops.collect();
         self.next_job = later.next_job;
         self
     }
@@ -158,48 +209,61 @@ impl Ledger {
         balance(store, found.len() as u64)
     }
 
-    /// Decides every unknown commit by its first effect, and answers what must be there then:
-    /// `true` for a job that was completed.
+    /// Decides what is not known by what is there, and answers what must be there then: `true` for
+    /// a job that was completed.
     fn resolve(&mut self, found: &BTreeMap<u32, JobView>) -> Result<BTreeMap<u32, bool>, String> {
-        let mut expected = BTreeMap::new();
-        for (op, fate) in &mut self.ops {
-            if *fate == Fate::Unknown {
-                let added = op.adds.iter().any(|number| found.contains_key(number));
-                let completed = op.completes.iter().any(|(number, _)| {
-                    found
-                        .get(number)
-                        .is_some_and(|job| job.state == JobState::Completed)
-                });
-                // That it is gone says something only of a job that was there.
-                let deleted = op
-                    .deletes
-                    .iter()
-                    .any(|number| expected.contains_key(number) && !found.contains_key(number));
-                let happened = added || completed || deleted;
-                *fate = if happened {
-                    Fate::Acknowledged
-                } else {
-                    Fate::Refused
-                };
-            }
-            if *fate != Fate::Acknowledged {
-                continue;
-            }
-            for number in &op.adds {
-                expected.insert(*number, false);
-            }
-            for (number, _) in &op.completes {
-                if let Some(state) = expected.get_mut(number) {
-                    *state = true;
+        let later = |(_, fate): &&(Op, Fate)| *fate == Fate::Later;
+        let later = self.ops.iter().filter(later).count();
+        let matches = |resolved: &Result<Resolved, String>| {
+            resolved.as_ref().is_ok_and(|resolved| {
+                resolved.jobs.len() == found.len()
+                    && found.iter().all(|(number, job)| {
+                        resolved.jobs.get(number) == Some(&(job.state == JobState::Completed))
+                    })
+            })
+        };
+        // As few of the later ones as explain what is there: the others may have had no effect that
+        // shows.
+        let resolved = (0..=later)
+            .map(|first| self.resolved(first, first == later, found))
+            .find(matches)
+            .unwrap_or_else(|| self.resolved(later, true, found))?;
+        for ((_, fate), decided) in self.ops.iter_mut().zip(resolved.fates) {
+            *fate = decided;
+        }
+        Ok(resolved.jobs)
+    }
+
+    /// What must be there, if so many of the later commits are, and the unknown ones by their first
+    /// effect, or not at all.
+    fn resolved(
+        &self,
+        mut later: usize,
+        unknown: bool,
+        found: &BTreeMap<u32, JobView>,
+    ) -> Result<Resolved, String> {
+        let mut resolved = Resolved::default();
+        for (op, fate) in &self.ops {
+            let happened = match fate {
+                Fate::Acknowledged => true,
+                Fate::Refused => false,
+                Fate::Later if later > 0 => {
+                    later -= 1;
+                    true
                 }
-            }
-            for number in &op.deletes {
-                if expected.remove(number).is_none() {
-                    return Err(format!("job {number} was deleted and never there"));
-                }
+                Fate::Later => false,
+                Fate::Unknown => unknown && op.shows(found, &resolved.jobs),
+            };
+            resolved.fates.push(if happened {
+                Fate::Acknowledged
+            } else {
+                Fate::Refused
+            });
+            if happened {
+                op.apply(&mut resolved.jobs)?;
             }
         }
-        Ok(expected)
+        Ok(resolved)
     }
 
     /// Repeats a few commits that had a key: each must answer as it did, and change nothing.
