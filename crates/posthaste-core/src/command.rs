@@ -158,4 +158,6 @@ pub enum Reply {
     Deleted,
     /// The queue's settings are in force.
     Configured,
+    /// It was done together with the settle before it, which is repeated, and is not done again.
+    Repeated,
 }

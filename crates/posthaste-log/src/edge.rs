@@ -1,6 +1,8 @@
 //! The accepting edge: turns the port's commands into records and light commands, in the caller's
 //! own thread, so that the sequencer has little left to do. Refuses what breaks a static rule.
 
+mod digest;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -239,8 +241,11 @@ pub(crate) fn prepare(
             break;
         }
         let find = |id| whole(id).or_else(|| earlier(&commit.commands[..index], id, now));
-        let light = one(command, now, &mut prepared, &mut records, &find)
+        let mut light = one(command, now, &mut prepared, &mut records, &find)
             .map_err(|error| error.at_command(index))?;
+        if let Light::Settle { digest, .. } = &mut light {
+            *digest = digest::with_follow_ups(*digest, &commit.commands[index + 1..]);
+        }
         prepared.heartbeats_only &= matches!(light, Light::Heartbeat { .. });
         prepared.commands.push(light);
     }
@@ -345,17 +350,11 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
     let unique = job.unique.as_ref().map(|unique| claim(job, unique, now));
     let body = append(records, |into| body::write_job(into, job, now, unique));
     let key = job.idempotency_key.as_deref().map(|key| {
-        let mut same = Vec::new();
-        let lasting = unique.map(|unique| UniqueClaim {
-            until: None,
-            ..unique
-        });
-        body::write_job(&mut same, job, WallMs(0), lasting);
-        let body = &same[record::HEADER + 16..];
+        let same = lasting_body(job);
         key_digest(
             b"job",
             key,
-            &sha(&[body, format!("{:?}", job.start).as_bytes()]),
+            &sha(&[&same, format!("{:?}", job.start).as_bytes()]),
         )
     });
     let on_conflict = job
@@ -369,6 +368,17 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
         key,
         on_conflict,
     }
+}
+
+/// What a job says, without its id and the time: the same each time that it is enqueued.
+fn lasting_body(job: &NewJob) -> Vec<u8> {
+    let unique = job.unique.as_ref().map(|unique| UniqueClaim {
+        until: None,
+        ..claim(job, unique, WallMs(0))
+    });
+    let mut same = Vec::new();
+    body::write_job(&mut same, job, WallMs(0), unique);
+    same.split_off(record::HEADER + 16)
 }
 
 fn claim(job: &NewJob, unique: &Unique, now: WallMs) -> UniqueClaim {
@@ -451,36 +461,10 @@ fn settle(id: JobId, token: Token, outcome: &Outcome, records: &mut Vec<u8>) -> 
     Light::Settle {
         id,
         token,
-        digest: outcome_digest(outcome),
+        digest: digest::of_outcome(outcome),
         ending,
         note,
     }
-}
-
-/// What a repeated settle is known by. Never 0.
-pub(crate) fn outcome_digest(outcome: &Outcome) -> u32 {
-    let mut crc = crc32c::crc32c(outcome.word().as_bytes());
-    let mut add = |bytes: &[u8]| crc = crc32c::crc32c_append(crc, bytes);
-    match outcome {
-        Outcome::Completed {
-            result: Some(result),
-        } => add(&result.bytes),
-        Outcome::Completed { result: None } => {}
-        Outcome::Retry { error, delay_ms } => {
-            add(error.as_bytes());
-            add(&delay_ms.map_or(u64::MAX, |delay| delay).to_le_bytes());
-        }
-        Outcome::Snooze { delay_ms } => add(&delay_ms.to_le_bytes()),
-        Outcome::Cancel { reason: text } | Outcome::Dead { error: text } => add(text.as_bytes()),
-        Outcome::Release {
-            delay_ms,
-            undecodable,
-        } => {
-            add(&delay_ms.to_le_bytes());
-            add(&[u8::from(*undecodable)]);
-        }
-    }
-    crc.max(1)
 }
 
 /// A job as it was enqueued, and when, to be written with another payload.

@@ -220,6 +220,7 @@ pub(crate) fn reply_of(answer: &Answer) -> Option<CommandReply> {
         Answer::Extended { cancelled } => CommandReply::Extended { cancelled },
         Answer::Changed { state } => CommandReply::Changed { state },
         Answer::Deleted => CommandReply::Deleted,
+        Answer::Repeated => CommandReply::Repeated,
         Answer::Configured | Answer::Noted => CommandReply::Configured,
         Answer::Kept(_) => return None,
     })

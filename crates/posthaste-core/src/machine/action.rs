@@ -180,6 +180,8 @@ pub enum Answer {
     Deleted,
     /// In force.
     Configured,
+    /// Done before, with the settle that it follows: not again.
+    Repeated,
     /// Copied or condemned, or there was nothing to do.
     Noted,
 }

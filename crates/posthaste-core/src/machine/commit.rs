@@ -32,6 +32,12 @@ impl<'a> Course<'_, 'a> {
     }
 }
 
+/// Whether an action belongs to the settle before it in its commit. It was applied with it, so
+/// where that settle is repeated it is not done again: its digest covers both.
+fn follows_a_settle(action: &Action<'_>) -> bool {
+    !matches!(action, Action::Settle { .. } | Action::Heartbeat { .. })
+}
+
 impl Machine {
     /// Applies every action in order, or none. Facts and answers are appended, one answer for each
     /// action.
@@ -48,9 +54,17 @@ impl Machine {
         let (facts_before, answers_before) = (facts.len(), answers.len());
         let begun = self.begin(actions.len() > 1);
         let mut course = Course { moment, facts };
+        let mut done_before = false;
         for (index, action) in actions.iter().enumerate() {
+            if done_before && follows_a_settle(action) {
+                answers.push(Answer::Repeated);
+                continue;
+            }
             match self.act(action, &mut course) {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => {
+                    done_before = matches!(answer, Answer::Settled { repeated: true, .. });
+                    answers.push(answer);
+                }
                 Err(refusal) => {
                     self.take_back(&begun);
                     facts.truncate(facts_before);

@@ -448,6 +448,7 @@ fn answered(answer: &Answer) -> String {
         Answer::Extended { cancelled: false } => "go on".into(),
         Answer::Deleted => "deleted".into(),
         Answer::Configured => "in force".into(),
+        Answer::Repeated => "done before".into(),
         Answer::Noted => "noted".into(),
     }
 }

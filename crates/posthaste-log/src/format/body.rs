@@ -290,6 +290,7 @@ fn write_reply(data: &mut Vec<u8>, reply: Reply) {
         Reply::Extended { cancelled } => data.put(&[3, 0, u8::from(cancelled)]),
         Reply::Changed { state } => data.put(&[4, state as u8, 0]),
         Reply::Deleted => data.put(&[5, 0, 0]),
+        Reply::Repeated => data.put(&[7, 0, 0]),
         _ => data.put(&[6, 0, 0]),
     }
 }
@@ -330,6 +331,7 @@ fn read_reply(take: &mut Take<'_>) -> Result<Reply, Damage> {
         4 => Reply::Changed { state },
         5 => Reply::Deleted,
         6 => Reply::Configured,
+        7 => Reply::Repeated,
         _ => return Err(Damage::Bad("reply")),
     })
 }

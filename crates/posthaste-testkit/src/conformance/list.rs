@@ -26,7 +26,8 @@ macro_rules! with_conformance_cases {
                 a_failed_job_is_tried_again the_backoff_grows a_retry_may_name_its_delay
                 attempts_run_out a_snooze_spends_nothing a_release_spends_nothing
                 a_release_may_wait an_undecodable_payload_is_given_an_hour dead cancelled
-                follow_ups_in_the_same_commit repeated settled_otherwise settles_are_forgotten
+                follow_ups_in_the_same_commit follow_ups_of_a_repeated_settle
+                repeated settled_otherwise settles_are_forgotten
                 foreign_tokens a_waiting_job_is_not_settled
             }
             leases {

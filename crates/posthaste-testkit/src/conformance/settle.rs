@@ -228,6 +228,36 @@ pub fn follow_ups_in_the_same_commit(bench: &Bench<'_>) {
     assert_eq!(bench.must_lease().priority.get(), 8);
 }
 
+/// What follows a settle is done once, however often it is said, under whatever ids; with something
+/// else behind it, it is another settle. What follows another settle is done.
+pub fn follow_ups_of_a_repeated_settle(bench: &Bench<'_>) {
+    let (leased, other) = (running(bench), running(bench));
+    let follow_up = |rank| {
+        let job = bench.ranked(rank);
+        enqueue(job)
+    };
+    let done_once = vec![settle(&leased, done()), follow_up(9)];
+    assert_eq!(bench.commit(done_once).expect("accepted").replies.len(), 2);
+    let again = vec![
+        settle(&leased, done()),
+        follow_up(9),
+        settle(&other, done()),
+        follow_up(8),
+    ];
+    let replies = bench.commit(again).expect("accepted").replies;
+    let repeated = matches!(replies[0], Reply::Settled { repeated: true, .. });
+    assert!(repeated && replies[1] == Reply::Repeated, "{replies:?}");
+    assert_eq!(bench.must_lease().priority.get(), 9);
+    assert_eq!(bench.must_lease().priority.get(), 8);
+    assert_eq!(bench.queue("mail").totals.enqueued, 4);
+    for otherwise in [
+        vec![settle(&leased, done())],
+        vec![settle(&leased, done()), follow_up(7)],
+    ] {
+        bench.check_refused(otherwise, 0, ErrorKind::SettledOtherwise);
+    }
+}
+
 /// A settle that was applied says ok again, also when the job went on or is gone.
 pub fn repeated(bench: &Bench<'_>) {
     let leased = running(bench);

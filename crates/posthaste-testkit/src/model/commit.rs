@@ -11,10 +11,14 @@ use super::settle::check_outcome;
 use super::{JobKey, Model, Row, refusal};
 
 impl Model {
-    pub(super) fn apply(&mut self, command: &Command) -> Result<Reply> {
+    /// Applies a command; `behind` it there are others in its commit.
+    pub(super) fn apply(&mut self, command: &Command, behind: &[Command]) -> Result<Reply> {
         match command {
             Command::Enqueue(job) => self.enqueue(job),
-            Command::Settle { id, token, outcome } => self.settle(*id, *token, outcome),
+            Command::Settle { id, token, outcome } => {
+                let follow_ups = behind.iter().take_while(|it| follows(it));
+                self.settle(*id, *token, outcome, follow_ups.cloned().collect())
+            }
             Command::Heartbeat {
                 id,
                 token,
@@ -286,6 +290,20 @@ fn existing(id: JobId, state: JobState) -> Reply {
 }
 
 /// Whether two jobs say the same, whoever minted their ids.
+/// Whether a command belongs to the settle before it.
+pub(super) fn follows(command: &Command) -> bool {
+    !matches!(command, Command::Settle { .. } | Command::Heartbeat { .. })
+}
+
+/// Whether a commit says the same again; new jobs may have other ids then.
+pub(super) fn same_commands(a: &[Command], b: &[Command]) -> bool {
+    let same = |pair: (&Command, &Command)| match pair {
+        (Command::Enqueue(a), Command::Enqueue(b)) => same_body(a, b),
+        (a, b) => a == b,
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
+}
+
 fn same_body(a: &NewJob, b: &NewJob) -> bool {
     let mut b = b.clone();
     b.id = a.id;

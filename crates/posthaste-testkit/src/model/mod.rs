@@ -15,13 +15,15 @@ mod store;
 
 use std::sync::Arc;
 
-use posthaste_core::command::{Commit, Committed, QueueSettings};
+use posthaste_core::command::{Command, Commit, Committed, QueueSettings, Reply};
 use posthaste_core::error::{Error, ErrorKind, Result};
 use posthaste_core::ids::{JobId, QueueName, Token, WorkerName};
 use posthaste_core::job::{DeadReason, JobState, NewJob, Outcome, Payload};
 use posthaste_core::limits;
 use posthaste_core::time::{MonoMs, Now, WallMs};
 use posthaste_core::view::Totals;
+
+use commit::follows;
 
 pub use store::ModelStore;
 
@@ -110,6 +112,8 @@ struct Applied {
     id: JobId,
     token: Token,
     outcome: Outcome,
+    /// What was committed with it.
+    follow_ups: Vec<Command>,
     state: JobState,
     at: WallMs,
     /// It may be forgotten.
@@ -168,9 +172,17 @@ impl Model {
         }
         let before = self.clone();
         let mut replies = Vec::new();
+        let mut done_before = false;
         for (index, command) in commit.commands.iter().enumerate() {
-            match self.apply(command) {
-                Ok(reply) => replies.push(reply),
+            if done_before && follows(command) {
+                replies.push(Reply::Repeated);
+                continue;
+            }
+            match self.apply(command, &commit.commands[index + 1..]) {
+                Ok(reply) => {
+                    done_before = matches!(reply, Reply::Settled { repeated: true, .. });
+                    replies.push(reply);
+                }
                 Err(error) => {
                     *self = before;
                     return Err(error.at_command(index));

@@ -2,18 +2,25 @@
 
 use std::sync::Arc;
 
-use posthaste_core::command::Reply;
+use posthaste_core::command::{Command, Reply};
 use posthaste_core::error::{ErrorKind, Result};
 use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::{DeadReason, JobState, Outcome, Payload};
 use posthaste_core::limits;
 use posthaste_core::time::WallMs;
 
+use super::commit::same_commands;
 use super::{Applied, Model, refusal};
 
 impl Model {
-    pub(super) fn settle(&mut self, id: JobId, token: Token, outcome: &Outcome) -> Result<Reply> {
-        if let Some(reply) = self.settled_before(id, token, outcome)? {
+    pub(super) fn settle(
+        &mut self,
+        id: JobId,
+        token: Token,
+        outcome: &Outcome,
+        follow_ups: Vec<Command>,
+    ) -> Result<Reply> {
+        if let Some(reply) = self.settled_before(id, token, outcome, &follow_ups)? {
             return Ok(reply);
         }
         self.holder(id, token)?;
@@ -34,6 +41,7 @@ impl Model {
             id,
             token,
             outcome: outcome.clone(),
+            follow_ups,
             state,
             at: wall,
             old: false,
@@ -44,15 +52,26 @@ impl Model {
         })
     }
 
-    fn settled_before(&self, id: JobId, token: Token, outcome: &Outcome) -> Result<Option<Reply>> {
+    fn settled_before(
+        &self,
+        id: JobId,
+        token: Token,
+        outcome: &Outcome,
+        follow_ups: &[Command],
+    ) -> Result<Option<Reply>> {
         let same_lease = |applied: &&Applied| applied.id == id && applied.token == token;
         let known = self.settles.iter().filter(|applied| !applied.old);
         match known.into_iter().find(same_lease) {
             None => Ok(None),
-            Some(applied) if applied.outcome != *outcome => Err(refusal(
-                ErrorKind::SettledOtherwise,
-                "the lease was settled with another outcome",
-            )),
+            Some(applied)
+                if applied.outcome != *outcome
+                    || !same_commands(&applied.follow_ups, follow_ups) =>
+            {
+                Err(refusal(
+                    ErrorKind::SettledOtherwise,
+                    "the lease was settled with another outcome",
+                ))
+            }
             Some(applied) => {
                 let row = self.jobs.iter().find(|row| row.new.id == id);
                 Ok(Some(Reply::Settled {

@@ -51,6 +51,11 @@ impl Life<'_> {
             }
             return again;
         }
+        if self.draw.one_in(20)
+            && let Some((leased, outcome, follow_ups)) = self.draw.pick(&self.settled)
+        {
+            return again(&leased, outcome, follow_ups);
+        }
         let count = if self.draw.one_in(2) {
             1
         } else {
@@ -118,7 +123,7 @@ impl Life<'_> {
 
     fn draw_settle(&mut self) -> Command {
         if self.draw.one_in(6)
-            && let Some((leased, outcome)) = self.draw.pick(&self.settled)
+            && let Some((leased, outcome, _)) = self.draw.pick(&self.settled)
         {
             return Command::Settle {
                 id: leased.id,
@@ -194,7 +199,7 @@ impl Life<'_> {
         if commit.key.is_some() {
             self.keyed.push(commit.clone());
         }
-        for command in &commit.commands {
+        for (index, command) in commit.commands.iter().enumerate() {
             if let Command::Enqueue(job) = command
                 && job.idempotency_key.is_some()
             {
@@ -205,10 +210,33 @@ impl Life<'_> {
             };
             let held = |it: &&Leased| it.id == *id && it.token == *token;
             if let Some(leased) = self.leases.iter().find(held) {
-                self.settled.push((leased.clone(), outcome.clone()));
+                let behind = commit.commands[index + 1..].iter();
+                let follow_ups = behind.take_while(|it| follows_a_settle(it)).cloned();
+                let settled = (leased.clone(), outcome.clone(), follow_ups.collect());
+                self.settled.push(settled);
             }
         }
         let forgotten = self.settled.len().saturating_sub(super::REMEMBERED);
         self.settled.drain(..forgotten);
     }
+}
+
+fn follows_a_settle(command: &Command) -> bool {
+    !matches!(command, Command::Settle { .. } | Command::Heartbeat { .. })
+}
+
+/// A settle and what followed it, as before. An edit that writes a payload is left out: it may be
+/// refused where its job is gone.
+fn again(leased: &Leased, outcome: Outcome, follow_ups: Vec<Command>) -> Commit {
+    let mut commands = vec![Command::Settle {
+        id: leased.id,
+        token: leased.token,
+        outcome,
+    }];
+    commands.extend(
+        follow_ups
+            .into_iter()
+            .filter(|it| !matches!(it, Command::Edit { edit, .. } if edit.payload.is_some())),
+    );
+    Commit::of(commands)
 }

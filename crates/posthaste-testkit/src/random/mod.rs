@@ -17,7 +17,7 @@ mod reached;
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use posthaste_core::command::Commit;
+use posthaste_core::command::{Command, Commit};
 use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::{NewJob, Outcome};
 use posthaste_core::port::{LeaseAsk, Leased};
@@ -85,8 +85,8 @@ struct Life<'a> {
     model: Model,
     draw: Draw,
     leases: Vec<Leased>,
-    /// Settles that were applied, to be repeated.
-    settled: Vec<(Leased, Outcome)>,
+    /// Settles that were applied, with what followed them, to be repeated.
+    settled: Vec<(Leased, Outcome, Vec<Command>)>,
     /// Jobs that were accepted under a key.
     keyed_jobs: Vec<NewJob>,
     /// Commits that were applied under a key.
@@ -122,7 +122,7 @@ impl<'a> Life<'a> {
         let model = &self.model;
         let known = |it: &Leased| !model.may_be_forgotten(it.id, it.token);
         self.leases.retain(known);
-        self.settled.retain(|(leased, _)| known(leased));
+        self.settled.retain(|(leased, ..)| known(leased));
         match self.draw.below(100) {
             0..52 => self.commit()?,
             52..76 => self.lease()?,

@@ -7,7 +7,7 @@ use posthaste_core::error::Error;
 use posthaste_core::view::JobView;
 
 /// Everything that must be reached by a campaign; the first word says what it is.
-const EVERYTHING: [&str; 64] = [
+const EVERYTHING: [&str; 65] = [
     "enqueue",
     "settle completed",
     "settle retry",
@@ -23,6 +23,7 @@ const EVERYTHING: [&str; 64] = [
     "configure",
     "existing",
     "settle repeated",
+    "follow-up repeated",
     "heartbeat cancelled",
     "commit repeated",
     "refused invalid",
@@ -133,6 +134,7 @@ impl Reached {
                 }
             }
             (Reply::Settled { repeated: true, .. }, _) => self.note("settle repeated"),
+            (Reply::Repeated, _) => self.note("follow-up repeated"),
             (Reply::Extended { cancelled: true }, _) => self.note("heartbeat cancelled"),
             _ => {}
         }

@@ -313,6 +313,8 @@ pub enum Reply {
     Deleted(Nothing),
     /// The queue's settings are in force.
     Configured(Nothing),
+    /// It was done with the settle before it, which is repeated, and is not done again.
+    Repeated(Nothing),
 }
 
 /// The answer to an enqueue.
@@ -406,6 +408,7 @@ impl Reply {
             }),
             CoreReply::Deleted => Self::Deleted(Nothing {}),
             CoreReply::Configured => Self::Configured(Nothing {}),
+            CoreReply::Repeated => Self::Repeated(Nothing {}),
             _ => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -435,6 +438,7 @@ impl Reply {
             },
             Self::Deleted(_) => CoreReply::Deleted,
             Self::Configured(_) => CoreReply::Configured,
+            Self::Repeated(_) => CoreReply::Repeated,
         })
     }
 }

@@ -176,6 +176,18 @@ async fn follow_up(job: Ping, cx: Cx) -> HandlerResult {
 }
 
 #[test]
+fn an_uncertain_settle_that_is_repeated_enqueues_its_follow_up_once() {
+    run(async {
+        let (store, hub) = unruly().await;
+        store.uncertain.store(2, Ordering::SeqCst);
+        hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let summary = hub.worker().on(follow_up).drain().await.expect("drains");
+        assert_eq!((summary.completed, summary.lost), (2, 0));
+        assert_eq!(hub.queues().await.expect("queues")[0].totals.enqueued, 2);
+    });
+}
+
+#[test]
 fn an_outcome_that_finds_the_disk_full_is_kept_and_holds_up_no_other() {
     run(async {
         let (store, hub) = unruly().await;

@@ -1,0 +1,52 @@
+//! What a settle is known by when it is repeated: its outcome, and the commands that follow it in
+//! its commit. Kept for ten minutes, so it need not be the same in every version.
+
+use posthaste_core::Outcome;
+use posthaste_core::command::Command;
+
+use super::lasting_body;
+
+/// What an outcome is known by. Never 0.
+pub(super) fn of_outcome(outcome: &Outcome) -> u32 {
+    let mut crc = crc32c::crc32c(outcome.word().as_bytes());
+    let mut add = |bytes: &[u8]| crc = crc32c::crc32c_append(crc, bytes);
+    match outcome {
+        Outcome::Completed {
+            result: Some(result),
+        } => add(&result.bytes),
+        Outcome::Completed { result: None } => {}
+        Outcome::Retry { error, delay_ms } => {
+            add(error.as_bytes());
+            add(&delay_ms.map_or(u64::MAX, |delay| delay).to_le_bytes());
+        }
+        Outcome::Snooze { delay_ms } => add(&delay_ms.to_le_bytes()),
+        Outcome::Cancel { reason: text } | Outcome::Dead { error: text } => add(text.as_bytes()),
+        Outcome::Release {
+            delay_ms,
+            undecodable,
+        } => {
+            add(&delay_ms.to_le_bytes());
+            add(&[u8::from(*undecodable)]);
+        }
+    }
+    crc.max(1)
+}
+
+/// The digest of a settle, given that of its outcome and the commands behind it. Those up to the
+/// next settle or heartbeat are applied with it, and are not applied again when it is repeated.
+pub(super) fn with_follow_ups(outcome: u32, behind: &[Command]) -> u32 {
+    let theirs = behind.iter().take_while(|command| {
+        !matches!(command, Command::Settle { .. } | Command::Heartbeat { .. })
+    });
+    theirs.fold(outcome, follow_up).max(1)
+}
+
+fn follow_up(crc: u32, command: &Command) -> u32 {
+    let Command::Enqueue(job) = command else {
+        return crc32c::crc32c_append(crc, format!("{command:?}").as_bytes());
+    };
+    // Not its id, which is minted anew when a request is sent again.
+    let crc = crc32c::crc32c_append(crc, &lasting_body(job));
+    let rest = format!("{:?} {:?} {:?}", job.start, job.idempotency_key, job.unique);
+    crc32c::crc32c_append(crc, rest.as_bytes())
+}
