@@ -6,13 +6,13 @@ mod digest;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthaste_core::command::{Command, Commit, QueueSettings};
+use posthaste_core::command::{Command, Commit, QueueSettings, Reply};
 use posthaste_core::job::{OnConflict, Start, Unique, UniqueBy};
 use posthaste_core::machine::{Action, Ending, KeyDigest, Place, UniqueClaim};
 use posthaste_core::view::JobView;
 use posthaste_core::{
-    Error, ErrorKind, JobId, NewJob, Outcome, Payload, Priority, QueueName, Result, Token, WallMs,
-    check, limits,
+    Error, ErrorKind, JobId, JobState, NewJob, Outcome, Payload, Priority, QueueName, Result,
+    Token, WallMs, check, limits,
 };
 use sha2::{Digest, Sha256};
 
@@ -69,7 +69,8 @@ pub(crate) enum Light {
         id: JobId,
         body: Span,
         start: Start,
-        key: Option<KeyDigest>,
+        /// Its idempotency key, and the record that is told again under it.
+        key: Option<(KeyDigest, Span)>,
         on_conflict: OnConflict,
     },
     Settle {
@@ -124,22 +125,32 @@ impl Light {
         }
     }
 
-    /// Its record, where it has one.
-    pub(crate) fn span(&self) -> Option<Span> {
-        match self {
-            Self::Enqueue { body, .. } => Some(*body),
-            Self::Settle { note, .. } => *note,
-            Self::Edit { body, .. } => *body,
-            _ => None,
-        }
+    /// Its records, in order.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + use<> {
+        let (first, second) = match self {
+            Self::Enqueue { body, key, .. } => (Some(*body), key.map(|(_, answer)| answer)),
+            Self::Settle { note, .. } => (*note, None),
+            Self::Edit { body, .. } => (*body, None),
+            _ => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 
-    /// The machine's action, its record in its place.
+    /// The machine's action, its records in their places, which are taken from `places`.
     pub(crate) fn action<'a>(
         &'a self,
         records: &'a [u8],
-        place: Place,
+        places: &mut impl Iterator<Item = Place>,
     ) -> Result<Action<'a>, Damage> {
+        let [place, answer] = {
+            let mut spans = self.spans();
+            [(); 2].map(|()| {
+                spans
+                    .next()
+                    .and_then(|_| places.next())
+                    .unwrap_or(Place::NONE)
+            })
+        };
         Ok(match self {
             Self::Enqueue {
                 id: _,
@@ -155,12 +166,13 @@ impl Light {
                 let len = u32::from_le_bytes(*len.ok_or(Damage::Short)?) as usize;
                 let data = records.get(from..from + len).ok_or(Damage::Short)?;
                 let job = body::read_job(data)?.summary;
-                let (start, key, on_conflict) = (*start, *key, *on_conflict);
+                let (start, on_conflict) = (*start, *on_conflict);
                 Action::Enqueue {
                     job,
                     place,
                     start,
-                    key,
+                    key: key.map(|(digest, _)| digest),
+                    answer,
                     on_conflict,
                 }
             }
@@ -220,10 +232,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     check::commit(commit)?;
     let mut prepared = Prepared {
-        key: commit
-            .key
-            .as_ref()
-            .map(|key| key_digest(b"commit", &key.key, &key.digest)),
+        key: digest_of(commit),
         commands: Vec::with_capacity(commit.commands.len()),
         records: Bytes::new(),
         missing: None,
@@ -351,11 +360,16 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
     let body = append(records, |into| body::write_job(into, job, now, unique));
     let key = job.idempotency_key.as_deref().map(|key| {
         let same = lasting_body(job);
-        key_digest(
-            b"job",
-            key,
-            &sha(&[&same, format!("{:?}", job.start).as_bytes()]),
-        )
+        let start = format!("{:?}", job.start);
+        let digest = key_digest(b"job", key, &sha(&[&same, start.as_bytes()]));
+        // A record of its own: the key is remembered when the job and its payload are long gone.
+        let first = Reply::Enqueued {
+            id: job.id,
+            state: JobState::Available,
+            existing: false,
+        };
+        let answer = append(records, |into| body::write_answer(into, digest, &[first]));
+        (digest, answer)
     });
     let on_conflict = job
         .unique
@@ -404,6 +418,12 @@ fn sha(parts: &[&[u8]]) -> [u8; 16] {
     }
     let digest: [u8; 32] = hash.finalize().into();
     digest.first_chunk().copied().unwrap_or_default()
+}
+
+/// What a commit's own key is known by.
+pub(crate) fn digest_of(commit: &Commit) -> Option<KeyDigest> {
+    let key = commit.key.as_ref()?;
+    Some(key_digest(b"commit", &key.key, &key.digest))
 }
 
 fn key_digest(scope: &[u8], key: &str, body: &[u8; 16]) -> KeyDigest {

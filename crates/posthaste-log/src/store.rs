@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use posthaste_core::command::{Commit, Committed, Reply};
+use posthaste_core::machine::KeyDigest;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, check};
@@ -217,15 +218,15 @@ impl Log {
                         Error::new(ErrorKind::Corrupt, format!("the answer of an idempotency key can't be read from {} at offset {}: {}", unreadable.path.display(), unreadable.offset, unreadable.damage))
                             .next("run `posthaste verify`; look the job up by other means before sending it under a new key")
                     })?;
-                    match kept(&bytes) {
+                    match kept(&bytes, edge::digest_of(commit)) {
                         Some(Kept::Job(id)) => replies.push(self.existing(id).await?),
-                        Some(Kept::Answer(answers)) if commit.key.is_some() => {
+                        Some(Kept::Answer(answers)) => {
                             return Ok(Committed {
                                 replies: answers,
                                 repeated: true,
                             });
                         }
-                        _ => {
+                        None => {
                             return Err(Error::new(
                                 ErrorKind::Corrupt,
                                 "the answer of an idempotency key is not one",
@@ -255,18 +256,24 @@ impl Log {
     }
 }
 
+/// What is kept under a key.
 enum Kept {
+    /// The job that came first under a job's own key.
     Job(JobId),
+    /// The answer of a whole commit.
     Answer(Vec<Reply>),
 }
 
-fn kept(bytes: &[u8]) -> Option<Kept> {
+/// What a record says that is kept under a key; `own` is the key of the commit itself.
+fn kept(bytes: &[u8], own: Option<KeyDigest>) -> Option<Kept> {
     let record = record::read(bytes).ok()?;
-    match record.tag {
-        record::Tag::Job => Some(Kept::Job(body::read_job(record.data).ok()?.summary.id)),
-        record::Tag::Answer => Some(Kept::Answer(body::read_answer(record.data).ok()?.1)),
-        _ => None,
+    if record.tag == record::Tag::Answer {
+        let (digest, answers) = body::read_answer(record.data).ok()?;
+        if own == Some(digest) {
+            return Some(Kept::Answer(answers));
+        }
     }
+    body::first_of_key(bytes).map(Kept::Job)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

@@ -31,6 +31,8 @@ pub enum Action<'a> {
         start: Start,
         /// Its idempotency key.
         key: Option<KeyDigest>,
+        /// Where what is told again under that key will be.
+        answer: Place,
         /// What to do when its unique key is held.
         on_conflict: OnConflict,
     },

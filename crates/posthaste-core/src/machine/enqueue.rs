@@ -19,6 +19,7 @@ impl Machine {
             place,
             start,
             key,
+            answer,
             on_conflict,
         } = *action
         else {
@@ -60,7 +61,7 @@ impl Machine {
         if let Some(digest) = key {
             let fact = Fact::KeyTaken {
                 digest,
-                answer: place,
+                answer,
                 at: self.keys.instant(now),
             };
             self.put(fact, course);

@@ -43,6 +43,7 @@ fn enqueue(number: u32, queue: &'static str, kind: &'static str) -> Action<'stat
             keep_result: false,
         },
         place: Place(1),
+        answer: Place::NONE,
         start: Start::Now,
         key: None,
         on_conflict: OnConflict::Existing,

@@ -345,6 +345,7 @@ impl Story {
     fn enqueue(&mut self, words: &Words<'_>) -> Action<'static> {
         let now = self.moment.wall;
         let until = |ms: u64| (ms > 0).then(|| now.plus(ms));
+        let place = self.place();
         Action::Enqueue {
             job: Summary {
                 id: words.id(),
@@ -365,7 +366,8 @@ impl Story {
                 }),
                 keep_result: true,
             },
-            place: self.place(),
+            place,
+            answer: place,
             start: match (words.number("after"), words.at()) {
                 (Some(ms), _) => Start::After(ms),
                 (None, Some(at)) => Start::At(at),

@@ -312,6 +312,20 @@ pub(crate) fn read_answer(data: &[u8]) -> Result<(KeyDigest, Vec<Reply>), Damage
     Ok((digest, replies))
 }
 
+/// The job that was first enqueued under a job's own key, by the record that the key keeps: the
+/// answer, or the job itself.
+pub(crate) fn first_of_key(bytes: &[u8]) -> Option<JobId> {
+    let record = record::read(bytes).ok()?;
+    match record.tag {
+        Tag::Job => Some(read_job(record.data).ok()?.summary.id),
+        Tag::Answer => match read_answer(record.data).ok()?.1.first()? {
+            Reply::Enqueued { id, .. } => Some(*id),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn read_reply(take: &mut Take<'_>) -> Result<Reply, Damage> {
     let [tag, state, flag] = take.array()?;
     let state = read_state(state)?;

@@ -15,7 +15,7 @@ use crate::edge::{self, Light, Prepared};
 use crate::effect::{self, Answered, Answers, Effect, Found, Raw};
 use crate::format::body::{self, Owner};
 use crate::format::facts::FACT_BYTES_MAX;
-use crate::format::{place, record};
+use crate::format::place;
 use crate::inbox::{Ask, Copied, Reply};
 
 /// How long a job rests whose body the disk did not give.
@@ -142,7 +142,7 @@ impl Sequencer {
         records: &bytes::Bytes,
         commands: &[Light],
     ) -> Vec<Place> {
-        let spans = commands.iter().filter_map(Light::span);
+        let spans = commands.iter().flat_map(Light::spans);
         match (held.journal.as_ref(), &self.shared.bodies) {
             (Some(journal), _) => {
                 let base = journal.next();
@@ -224,10 +224,7 @@ impl Sequencer {
         let journal = held.journal.as_ref();
         let pending = journal.and_then(|journal| journal.pending(place::at(place)));
         let bytes = pending.map_or_else(|| self.shared.bodies.read(place, pinned), Ok);
-        let id = bytes.ok().and_then(|bytes| {
-            let record = record::read(&bytes).ok()?;
-            Some(body::read_job(record.data).ok()?.summary.id)
-        });
+        let id = bytes.ok().and_then(|bytes| body::first_of_key(&bytes));
         let Some(id) = id else {
             // Damaged: who repeats the commit is told at least that it has been done.
             return posthaste_core::Reply::Configured;
@@ -251,9 +248,10 @@ impl Sequencer {
         };
         let now = self.shared.clock.now().wall;
         let is_kept = |command: &Light| match command {
-            Light::Enqueue { key: Some(key), .. } => {
-                matches!(self.machine.key(*key, now), KeyLookup::Taken(_))
-            }
+            Light::Enqueue {
+                key: Some((key, _)),
+                ..
+            } => matches!(self.machine.key(*key, now), KeyLookup::Taken(_)),
             _ => false,
         };
         let keyed = commits.iter().flatten().filter(|of| of.key.is_some());
@@ -444,8 +442,7 @@ fn fill_actions<'a>(
 ) -> Result<()> {
     let mut next = places.iter().copied();
     for command in &prepared.commands {
-        let place = command.span().and_then(|_| next.next());
-        let action = command.action(&prepared.records, place.unwrap_or(Place::NONE));
+        let action = command.action(&prepared.records, &mut next);
         into.push(action.map_err(|damage| {
             Error::new(
                 ErrorKind::Invalid,

@@ -94,3 +94,44 @@ fn a_store_opens_from_its_snapshot_when_the_segments_before_it_are_gone() {
     assert_eq!(queues[0].totals.enqueued, 24_000);
     assert_eq!(held + queues[0].totals.deleted, 24_000);
 }
+
+/// A key is remembered for a day; the job that it came with may be gone long before.
+#[test]
+fn keys_that_are_remembered_do_not_keep_the_jobs_they_came_with() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let keyed = |number: u64| {
+        let mut job = job(number);
+        job.payload = Payload::json(format!("\"{}\"", "x".repeat(2_000)));
+        job.idempotency_key = number
+            .is_multiple_of(10)
+            .then(|| format!("key {number}").into());
+        job
+    };
+    for batch in 0..60_u64 {
+        let jobs = (batch * 20..batch * 20 + 20).map(keyed);
+        let commands = jobs.map(|job| Command::Enqueue(Box::new(job))).collect();
+        let done = block_on(store.commit(vec![Commit::of(commands)])).expect("it answers");
+        assert!(done[0].is_ok());
+    }
+    let before = segments(dir.path());
+    let last = 60 * 20 - 10;
+    for number in (0..60 * 20).filter(|number| *number != last) {
+        let delete = Commit::one(Command::Delete(job(number).id));
+        let done = block_on(store.commit(vec![delete])).expect("it answers");
+        assert!(done[0].is_ok());
+    }
+    assert!(before > 30, "{before} segments held it all");
+    eventually("the segments go", || segments(dir.path()) < 12);
+    // Each key gives its answer all the same, the job there or gone.
+    for number in [0, 590, last] {
+        let again = Command::Enqueue(Box::new(keyed(number)));
+        let mut done = block_on(store.commit(vec![Commit::one(again)])).expect("it answers");
+        let replies = done.remove(0).expect("it is known").replies;
+        let first = keyed(number).id;
+        assert!(
+            matches!(replies[..], [posthaste_core::Reply::Enqueued { id, existing: true, .. }] if id == first),
+            "{replies:?}"
+        );
+    }
+}

@@ -71,6 +71,7 @@ impl World {
                 keep_result: true,
             },
             place: self.fresh_place(),
+            answer: self.fresh_place(),
             start: match d / 8 % 8 {
                 0 => Start::After(900),
                 1 => Start::At(WallMs(5)),
