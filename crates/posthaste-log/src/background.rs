@@ -263,8 +263,11 @@ impl Chores {
         let dir = files::snapshots_dir(&self.files.dir);
         let failed = |error| files::io_error("list", &dir, &error);
         let old = snapshot::list(self.disk(), &self.files.dir).map_err(failed)?;
-        let newest = old.first().map(|(_, path)| path);
-        let Some((path, reach)) = merge::merge(&self.files, newest, &new, self.go_on())? else {
+        // The newest may be another, which was found damaged when the store was opened.
+        let base = self.snapshot;
+        let used = old.iter().find(|(number, _)| *number == base);
+        let used = used.map(|(_, path)| path);
+        let Some((path, reach)) = merge::merge(&self.files, used, &new, self.go_on())? else {
             return Ok(());
         };
         let read = snapshot::read_back(self.disk(), &path)?;
@@ -281,7 +284,8 @@ impl Chores {
             .open(&path)
             .and_then(|file| file.len())
             .unwrap_or(0);
-        for (_, path) in old.iter().skip(1) {
+        let kept = [base, reach.segment];
+        for (_, path) in old.iter().filter(|(number, _)| !kept.contains(number)) {
             self.disk()
                 .remove(path)
                 .map_err(|error| files::io_error("remove", path, &error))?;

@@ -222,3 +222,30 @@ fn the_scrub_names_what_is_damaged_and_goes_on() {
         "{told:?}"
     );
 }
+
+/// What was found damaged is not built upon: the next snapshot starts from the one that was used.
+#[test]
+fn snapshots_go_on_after_a_damaged_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (made, _) = lived_with_snapshots(dir.path(), None);
+    let damaged = &made[made.len() - 1];
+    flip(damaged, 100);
+    let clock = ManualClock::at(WallMs(1_900_000_000_000));
+    let store = Log::open(options(dir.path(), &clock)).expect("the one before is sound");
+    live(&store, &clock, 9_000);
+    let newer = || {
+        let found = snapshot::list(&RealDisk, dir.path()).expect("a listing");
+        found.first().is_some_and(|(_, newest)| newest > damaged)
+    };
+    for _ in 0..3_000 {
+        if newer() {
+            break;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    assert!(newer(), "no snapshot was made any more");
+    wait(store.close()).expect("it closes");
+    drop(store);
+    let again = Log::open(options(dir.path(), &clock)).expect("it opens");
+    assert_eq!(again.recovery_report(), None);
+}
