@@ -94,6 +94,7 @@ impl Fixture for OnLog {
             restart: self.ground.is_some(),
             chosen_ids: true,
             local_leases: true,
+            undoes_leases: true,
         }
     }
 }

@@ -5,12 +5,14 @@ use axum::http::StatusCode;
 use posthaste::wire::{self, Problem, Status};
 use posthaste_core::{Commit, Committed, Error, ErrorKind, Reply, Result, limits};
 
-use super::{Answer, Served, body, json};
+use super::granted::{Line, granted};
+use super::{Answer, Served, body, json, with_body, written};
 use crate::mint::Mint;
 
 /// `POST /v1/leases`. A client that hangs up while it waits has its ask dropped, and the store
-/// releases what that would have got.
+/// releases what that would have got; one that hangs up while it is answered has that released.
 pub(super) async fn lease(State(served): State<Served>, request: Request) -> Answer {
+    let line = request.extensions().get::<Line>().cloned();
     let input = body::read(&served, request).await?;
     let shape: wire::LeaseAsk = wire::parse(&input.body)?;
     drop(input);
@@ -20,8 +22,14 @@ pub(super) async fn lease(State(served): State<Served>, request: Request) -> Ans
         jobs = served.store.lease(ask) => jobs?,
         () = served.drained() => Vec::new(),
     };
+    let leases = jobs.iter().map(|job| (job.id, job.token)).collect();
     let jobs = jobs.iter().map(wire::LeasedJob::write).collect();
-    json(StatusCode::OK, &wire::LeasedJobs { jobs })
+    let answer = written(&wire::LeasedJobs { jobs })?;
+    let line = line.unwrap_or_default();
+    Ok(with_body(
+        StatusCode::OK,
+        granted(answer, leases, line, served.store),
+    ))
 }
 
 /// `POST /v1/leases/heartbeat`.

@@ -5,6 +5,7 @@
 
 mod body;
 mod commit;
+mod granted;
 mod guard;
 mod jobs;
 mod leases;
@@ -20,9 +21,11 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing;
+use bytes::Bytes;
 use posthaste_core::{Error, ErrorKind, Store};
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use granted::Line;
 use refusal::Refusal;
 
 /// The description of every route, as `/openapi.json` gives it.
@@ -125,6 +128,9 @@ routes! {
 ///
 /// Requests that a browser sends on behalf of another site are refused, because nobody is asked
 /// for a key.
+///
+/// Mounted in a server other than [`server`](crate::server), an answer that grants leases counts as
+/// told once that server has it; those that do not get to their client lapse then.
 pub fn router(served: Served) -> Router {
     routed()
         .fallback(no_such_route)
@@ -154,13 +160,21 @@ async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Res
 
 /// A shape as a JSON answer.
 fn json(status: StatusCode, shape: &impl serde::Serialize) -> Answer {
-    let body = serde_json::to_vec(shape).map_err(|error| {
+    Ok(with_body(status, written(shape)?.into()))
+}
+
+/// A shape as JSON.
+fn written(shape: &impl serde::Serialize) -> Result<Vec<u8>, Refusal> {
+    serde_json::to_vec(shape).map_err(|error| {
         Refusal(Error::new(
             ErrorKind::Io,
             format!("the answer could not be written: {error}"),
         ))
-    })?;
-    Ok((status, [(header::CONTENT_TYPE, "application/json")], body).into_response())
+    })
+}
+
+fn with_body(status: StatusCode, json: Bytes) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], json).into_response()
 }
 
 #[cfg(test)]

@@ -6,22 +6,25 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Between requests, or taking its response.
+    /// Between requests.
     Quiet,
     /// The first byte of a request's head has come, the last hasn't.
     Head,
     /// A request is being worked on; its handler has limits of its own.
     Handling,
+    /// The peer takes its response.
+    Answering,
 }
 
 /// The phase of a connection and since when it lasts, shared by the stream, the service and the
@@ -31,6 +34,8 @@ pub(super) enum Phase {
 pub(super) struct Pulse {
     start: Instant,
     word: AtomicU64,
+    leaving: AtomicBool,
+    let_go: Notify,
 }
 
 impl Pulse {
@@ -38,7 +43,27 @@ impl Pulse {
         Self {
             start: Instant::now(),
             word: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
+            let_go: Notify::new(),
         }
+    }
+
+    /// Since when nothing was under way. `None` where something is, or it was let go already.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let (phase, since) = self.now();
+        let idle = phase == Phase::Quiet && !self.leaving.load(Ordering::Relaxed);
+        idle.then_some(since)
+    }
+
+    /// Has the connection closed, after the request under way if there is one by then.
+    pub(super) fn let_go(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.let_go.notify_one();
+    }
+
+    /// Ready when the connection was let go.
+    pub(super) async fn was_let_go(&self) {
+        self.let_go.notified().await;
     }
 
     pub(super) fn set(&self, phase: Phase) {
@@ -47,27 +72,35 @@ impl Pulse {
             Phase::Quiet => 0,
             Phase::Head => 1,
             Phase::Handling => 2,
+            Phase::Answering => 3,
         };
         self.word.store(ms << 2 | bits, Ordering::Relaxed);
     }
 
     pub(super) fn phase(&self) -> Phase {
-        match self.word.load(Ordering::Relaxed) & 3 {
+        self.now().0
+    }
+
+    /// The phase, and since when it lasts.
+    fn now(&self) -> (Phase, Instant) {
+        let word = self.word.load(Ordering::Relaxed);
+        let phase = match word & 3 {
             0 => Phase::Quiet,
             1 => Phase::Head,
-            _ => Phase::Handling,
-        }
+            2 => Phase::Handling,
+            _ => Phase::Answering,
+        };
+        (phase, self.start + Duration::from_millis(word >> 2))
     }
 
     /// When the present phase has lasted too long. A request that is being worked on has no
     /// deadline here; the answer is then when to look again.
     pub(super) fn deadline(&self, quiet: Duration, head: Duration) -> Deadline {
-        let word = self.word.load(Ordering::Relaxed);
-        let since = self.start + Duration::from_millis(word >> 2);
-        match word & 3 {
-            0 => Deadline::CloseAt(since + quiet),
-            1 => Deadline::CloseAt(since + head),
-            _ => Deadline::LookAgainIn(head),
+        let (phase, since) = self.now();
+        match phase {
+            Phase::Quiet | Phase::Answering => Deadline::CloseAt(since + quiet),
+            Phase::Head => Deadline::CloseAt(since + head),
+            Phase::Handling => Deadline::LookAgainIn(head),
         }
     }
 }
@@ -105,8 +138,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Clocked<S> {
 
 impl<S: AsyncWrite + Unpin> Clocked<S> {
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(_))) && self.pulse.phase() == Phase::Quiet {
-            self.pulse.set(Phase::Quiet);
+        if matches!(written, Poll::Ready(Ok(_))) && self.pulse.phase() == Phase::Answering {
+            self.pulse.set(Phase::Answering);
         }
         written
     }
@@ -136,7 +169,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Clocked<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // That is asked for when everything was written.
+        if flushed.is_ready() && self.pulse.phase() == Phase::Answering {
+            self.pulse.set(Phase::Quiet);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

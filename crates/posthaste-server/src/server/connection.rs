@@ -15,7 +15,9 @@ use tokio::sync::watch;
 use tower_service::Service;
 
 use super::clocked::{Clocked, Deadline, Phase, Pulse};
+use super::open::Entry;
 use super::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
+use crate::http::Line;
 
 /// Bytes read at once. A body passes through it piece by piece.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -28,22 +30,25 @@ pub(super) async fn serve(
     stream: TcpStream,
     router: Router,
     limits: Limits,
+    entry: Entry,
     mut draining: watch::Receiver<bool>,
 ) {
     // Small answers are not held back for company; where that fails they are merely later.
     drop(stream.set_nodelay(true));
-    let pulse = Arc::new(Pulse::new());
+    let pulse = entry.pulse();
     let stream = TokioIo::new(Clocked {
         stream,
-        pulse: Arc::clone(&pulse),
+        pulse: Arc::clone(pulse),
     });
-    let service = service_fn(|request: Request<Incoming>| {
+    let line = Line::default();
+    let service = service_fn(|mut request: Request<Incoming>| {
         pulse.set(Phase::Handling);
-        let pulse = Arc::clone(&pulse);
+        request.extensions_mut().insert(line.clone());
+        let pulse = Arc::clone(pulse);
         let response = router.clone().call(request);
         async move {
             let response = response.await;
-            pulse.set(Phase::Quiet);
+            pulse.set(Phase::Answering);
             response
         }
     });
@@ -52,19 +57,33 @@ pub(super) async fn serve(
             .max_buf_size(BUFFER_BYTES)
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
+            // An answer's bytes are let go when they are written and not when they are copied.
+            .writev(true)
             .serve_connection(stream, service)
     );
+    // Dropped before the connection, and with it what was not written.
+    let _cut = CutAtEnd(line.clone());
     let mut told_to_drain = false;
     loop {
         tokio::select! {
             // However it ended, there is nobody left to tell.
             _ended = connection.as_mut() => return,
-            () = watch_over(&pulse, &limits, told_to_drain) => return,
+            () = watch_over(pulse, &limits, told_to_drain) => return,
             _ = draining.wait_for(|draining| *draining), if !told_to_drain => {
                 told_to_drain = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = pulse.was_let_go() => connection.as_mut().graceful_shutdown(),
         }
+    }
+}
+
+/// Tells a line that it is over, however it ends.
+struct CutAtEnd(Line);
+
+impl Drop for CutAtEnd {
+    fn drop(&mut self) {
+        self.0.cut();
     }
 }
 

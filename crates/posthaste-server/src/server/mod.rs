@@ -1,11 +1,12 @@
 //! Accepting connections and serving them within limits: the only room that touches a socket.
 //!
-//! A connection is closed when its head takes too long, when it says nothing for too long, or
-//! when a response isn't read. It refuses to listen anywhere but on the loopback, because nobody
+//! A connection is closed when its head takes too long, when it says nothing for too long, when a
+//! response isn't read, or when it is idle and another needs its slot. It refuses to listen anywhere but on the loopback, because nobody
 //! is asked for a key yet.
 
 mod clocked;
 mod connection;
+mod open;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -16,12 +17,15 @@ use axum::Router;
 use posthaste_core::{Error, ErrorKind, Result};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use open::Open;
 
 /// What a connection may cost.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most connections at once. A further one is answered 503 and closed. Default 4096.
+    /// Most connections at once. A further one takes the place of the one that has been idle for
+    /// longest; where none is, it is answered 503 and closed. Default 4096.
     pub connections_max: u32,
     /// Longest time for a request's head, from its first byte. Default 10 s.
     pub head_timeout: Duration,
@@ -98,6 +102,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> u32 {
     let slots = Arc::new(Semaphore::new(limits.connections_max as usize));
+    let open = Open::default();
     let (drain, draining) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -110,14 +115,29 @@ pub async fn serve(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+        let slot = Arc::clone(&slots).try_acquire_owned().ok();
+        let place = slot.map(|slot| (slot, open.enter()));
+        if place.is_none() && !open.let_one_go() {
             tokio::spawn(turn_away(stream));
             continue;
-        };
-        let serving = connection::serve(stream, router.clone(), limits.clone(), draining.clone());
+        }
+        let (router, limits) = (router.clone(), limits.clone());
+        let (slots, open, draining) = (Arc::clone(&slots), open.clone(), draining.clone());
         tokio::spawn(async move {
-            serving.await;
-            drop(slot);
+            let place = match place {
+                Some(place) => Some(place),
+                // Whoever was let go may have begun with a request.
+                None => {
+                    let slot = wait_for_slot(slots, limits.head_timeout).await;
+                    slot.map(|slot| (slot, open.enter()))
+                }
+            };
+            match place {
+                Some((_slot, entry)) => {
+                    connection::serve(stream, router, limits, entry, draining).await;
+                }
+                None => turn_away(stream).await,
+            }
         });
     }
     drop(listener);
@@ -128,6 +148,11 @@ pub async fn serve(
     }
     let free = u32::try_from(slots.available_permits()).unwrap_or(limits.connections_max);
     limits.connections_max - free
+}
+
+async fn wait_for_slot(slots: Arc<Semaphore>, most: Duration) -> Option<OwnedSemaphorePermit> {
+    let slot = tokio::time::timeout(most, slots.acquire_owned()).await;
+    slot.ok().and_then(Result::ok)
 }
 
 async fn turn_away(mut stream: TcpStream) {

@@ -1,17 +1,22 @@
 //! Clients that misbehave on the wire.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
+use posthaste_core::{
+    Command, Commit, JobId, JobState, KindName, NewJob, Payload, QueueName, Store,
+};
 use posthaste_server::server::Limits;
+use posthaste_testkit::block_on;
 
-use crate::client::{Answer, Server};
+use crate::client::{Answer, PATIENCE, Server};
 
 fn raw(server: &Server, bytes: &[u8]) -> Answer {
     let mut stream = server.connect();
     // The server may answer and close before everything is sent.
     drop(stream.write_all(bytes));
-    drop(stream.shutdown(std::net::Shutdown::Write));
+    drop(stream.shutdown(Shutdown::Write));
     Answer::read(&mut stream)
 }
 
@@ -24,7 +29,7 @@ fn impatient() -> Server {
 }
 
 /// Reads until the server closes; what it said until then.
-fn until_closed(stream: &mut std::net::TcpStream) -> String {
+fn until_closed(stream: &mut TcpStream) -> String {
     let mut said = Vec::new();
     drop(stream.read_to_end(&mut said));
     String::from_utf8_lossy(&said).into_owned()
@@ -127,7 +132,7 @@ fn noise_is_answered_or_dropped_and_the_server_lives() {
     ] {
         let mut stream = server.connect();
         stream.write_all(noise).expect("sent");
-        drop(stream.shutdown(std::net::Shutdown::Write));
+        drop(stream.shutdown(Shutdown::Write));
         let said = until_closed(&mut stream);
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
     }
@@ -140,15 +145,57 @@ fn a_connection_too_many_is_told_to_come_back() {
         connections_max: 1,
         ..Limits::default()
     });
-    let mut first = server.connect();
-    first
-        .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .expect("sent");
-    let mut begun = [0; 12];
-    first.read_exact(&mut begun).expect("served");
+    let mut busy = server.connect();
+    let body = r#"{"queues":["q"],"wait":"60s"}"#;
+    let ask = format!(
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    busy.write_all(ask.as_bytes()).expect("sent");
+    server.store.wait_for(1);
     let answer = Answer::read(&mut server.connect());
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.head.contains("retry-after: 1"), "{answer:?}");
+}
+
+/// A request over a connection that is kept, whose answer is read to its end.
+fn ask_and_stay(stream: &mut TcpStream) -> String {
+    let ask = b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(ask).expect("sent");
+    let mut said = Vec::new();
+    while !said.ends_with(b"live\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("an answer");
+        said.extend(byte);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn an_idle_connection_makes_room() {
+    let server = Server::with(Limits {
+        connections_max: 1,
+        ..Limits::default()
+    });
+    let mut idle = server.connect();
+    ask_and_stay(&mut idle);
+    // The server may not know yet that it is idle, and says to come back then.
+    while server.send("GET", "/livez", "").status != 200 {}
+    assert_eq!(until_closed(&mut idle), "", "it was let go");
+}
+
+#[test]
+fn the_connection_that_was_idle_for_longest_makes_room() {
+    let server = Server::with(Limits {
+        connections_max: 2,
+        ..Limits::default()
+    });
+    let mut silent = server.connect();
+    let mut later = server.connect();
+    ask_and_stay(&mut later);
+    assert_eq!(server.send("GET", "/livez", "").status, 200);
+    assert_eq!(until_closed(&mut silent), "", "it was let go");
+    assert!(ask_and_stay(&mut later).starts_with("HTTP/1.1 200"));
 }
 
 #[test]
@@ -169,4 +216,84 @@ fn a_worker_that_hangs_up_while_it_waits_gets_nothing() {
     let id = server.enqueue(r#"{"kind":"a","queue":"q"}"#);
     let job = server.send("GET", &format!("/v1/jobs/{id}"), "");
     assert_eq!(job.body["state"], "available", "{job:?}");
+}
+
+/// As many jobs as one answer may have, together larger than what fits between two ends of a
+/// connection.
+fn enqueue_too_much(server: &Server) {
+    let payload = Payload::json(format!("\"{}\"", "x".repeat(64 * 1024)));
+    let jobs = (0..1_000_u16).map(|number| {
+        let mut random = [0; 10];
+        random[8..].copy_from_slice(&number.to_be_bytes());
+        let queue = QueueName::new("q").expect("a name");
+        let kind = KindName::new("large").expect("a name");
+        let job = NewJob::new(JobId::new(0, random), queue, kind, payload.clone());
+        Commit::one(Command::Enqueue(Box::new(job)))
+    });
+    let answers = block_on(server.store.commit(jobs.collect())).expect("answers");
+    assert!(answers.iter().all(Result::is_ok));
+}
+
+/// Waits until every job is ready, none of them because its lease lapsed.
+fn wait_until_all_are_ready(server: &Server) {
+    let start = Instant::now();
+    loop {
+        let queue = block_on(server.store.queues()).expect("queues").remove(0);
+        assert_eq!(queue.totals.lapsed, 0, "the clock stands still");
+        let ready = queue.held[JobState::Available as usize];
+        if ready == 1_000 {
+            return;
+        }
+        assert!(start.elapsed() < PATIENCE, "{ready} are ready, no more");
+        std::thread::yield_now();
+    }
+}
+
+/// A client that asks for everything does as `goes` says in the middle of the answer, which it does
+/// not read. Then every job is ready again.
+fn check_unread(limits: Limits, goes: impl FnOnce(TcpStream) -> Option<TcpStream>) {
+    let server = Server::with(limits);
+    enqueue_too_much(&server);
+    let body = r#"{"queues":["q"],"max":1000}"#;
+    let ask = format!(
+        "POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answered = loop {
+        wait_until_all_are_ready(&server);
+        let mut stream = server.connect();
+        // An impatient server may have cut the connection before it was asked.
+        let asked = stream.write_all(ask.as_bytes());
+        if asked.is_ok() && matches!(stream.peek(&mut [0]), Ok(1)) {
+            break stream;
+        }
+    };
+    let held = goes(answered);
+    wait_until_all_are_ready(&server);
+    drop(held);
+}
+
+#[test]
+fn what_a_client_did_not_read_before_it_closed_is_released() {
+    check_unread(Limits::default(), |stream| {
+        drop(stream);
+        None
+    });
+}
+
+#[test]
+fn what_a_client_did_not_read_before_it_said_goodbye_is_released() {
+    check_unread(Limits::default(), |stream| {
+        stream.shutdown(Shutdown::Write).expect("half closed");
+        Some(stream)
+    });
+}
+
+#[test]
+fn what_a_silent_client_does_not_read_is_released() {
+    let limits = Limits {
+        idle_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    check_unread(limits, Some);
 }

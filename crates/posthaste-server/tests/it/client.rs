@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::watched::Watched;
 
 /// Long enough that only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server. Dropping it drains it.
 pub(crate) struct Server {

@@ -9,6 +9,8 @@ mod conformance;
 mod drain;
 mod exec;
 mod life;
+mod random;
+mod served;
 mod shop;
 mod walkthrough;
 mod watched;

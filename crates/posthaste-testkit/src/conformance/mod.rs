@@ -48,6 +48,9 @@ pub struct Capabilities {
     pub chosen_ids: bool,
     /// It knows workers that live in its own process.
     pub local_leases: bool,
+    /// A lease whose asker hung up is undone as if it had never been. Otherwise it is released, and
+    /// the crashes of its job are counted afresh.
+    pub undoes_leases: bool,
 }
 
 /// One fresh store on clocks that stand still until they are moved.

@@ -97,7 +97,7 @@ impl Life<'_> {
     fn draw_id(&mut self) -> JobId {
         let mut views = self.model.views();
         let waits = |view: &JobView| view.state == JobState::Retryable;
-        if self.draw.one_in(4) && views.iter().any(waits) {
+        if self.draw.one_in(2) && views.iter().any(waits) {
             views.retain(waits); // few are, and not for long
         }
         let some = self.draw.pick(&views).map(|view| view.id);
@@ -110,6 +110,15 @@ impl Life<'_> {
     fn draw_lease(&mut self) -> (JobId, Token) {
         if self.draw.one_in(20) {
             return (self.draw_id(), Token(1 + self.draw.below(1 << 50)));
+        }
+        let called_off = |it: &&Leased| {
+            let view = self.model.view(it.id);
+            view.is_some_and(|view| view.cancelling)
+        };
+        if let Some(leased) = self.leases.iter().rfind(called_off)
+            && self.draw.one_in(2)
+        {
+            return (leased.id, leased.token); // few are, and not for long
         }
         let mut leases = &self.leases[..];
         if !self.draw.one_in(3) {
@@ -137,7 +146,7 @@ impl Life<'_> {
         if self.model.view(id).is_some_and(ends_soon) && self.draw.one_in(2) {
             outcome = Outcome::Retry {
                 error: Arc::from("past its time"),
-                delay_ms: Some(600_000),
+                delay_ms: Some(3_600_000),
             };
         }
         if self.is_unreadable(id) && !self.draw.one_in(3) {
@@ -183,7 +192,7 @@ impl Life<'_> {
         let start = match draw.below(4) {
             0 => Some(WallMs(wall.0 - draw.tens(60_000))),
             1 => Some(wall.plus(draw.tens(60_000))),
-            2 if state == Some(JobState::Retryable) => Some(wall.plus(draw.tens(60_000))),
+            _ if state == Some(JobState::Retryable) => Some(wall.plus(draw.tens(60_000))),
             _ => None,
         };
         let edit = Edit {

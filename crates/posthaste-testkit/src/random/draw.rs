@@ -92,10 +92,10 @@ impl Draw {
         let text: Arc<str> = Arc::from(["timeout", "refused"][usize::from(self.small(2))]);
         let delay_ms = self.tens(60_000);
         match self.below(12) {
-            0..3 => Outcome::Completed {
+            0..2 => Outcome::Completed {
                 result: self.one_in(2).then(|| Payload::json("{\"ok\":true}")),
             },
-            3..6 => Outcome::Retry {
+            2..6 => Outcome::Retry {
                 error: text,
                 delay_ms: match self.below(3) {
                     0 => None, // the backoff
@@ -161,7 +161,8 @@ impl Draw {
         );
         job.priority = self.priority();
         job.start = self.start(wall);
-        job.deadline = self.one_in(4).then(|| wall.plus(self.tens(90_000) + 5));
+        let soon = if self.one_in(2) { 90_000 } else { 900_000 };
+        job.deadline = self.one_in(3).then(|| wall.plus(self.tens(soon) + 5));
         job.retry = RetryRule {
             max_attempts: 1 + u16::from(self.small(4)),
             timeout_ms: 60_000,

@@ -40,6 +40,7 @@ impl Fixture for OfModel {
             restart: true,
             chosen_ids: true,
             local_leases: true,
+            undoes_leases: true,
         }
     }
 }

@@ -1,17 +1,22 @@
 //! One request, one answer.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::http::Extensions;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use posthaste_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
+use super::line::{HangUp, Lines};
 use crate::wire;
 
 /// How long connecting may take.
@@ -33,13 +38,41 @@ pub(super) enum Verb {
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     base: String,
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<Lines, Full<Bytes>>,
 }
 
 /// What the server said.
 pub(super) struct Answer {
     status: StatusCode,
     body: Bytes,
+}
+
+/// A request that is under way, by whichever connection it went.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    connection: CaptureConnection,
+    /// The head of the answer is there. From then on others may use the connection.
+    answered: Arc<AtomicBool>,
+}
+
+impl Call {
+    /// Hangs up, where the answer has not begun. Says whether one may come.
+    pub(super) fn hang_up(&self) -> bool {
+        if self.answered.load(Ordering::Acquire) {
+            return true;
+        }
+        let connection = self.connection.connection_metadata();
+        let Some(connection) = connection.as_ref() else {
+            return false; // the request was not sent yet
+        };
+        connection.poison();
+        let mut extras = Extensions::new();
+        connection.get_extras(&mut extras);
+        if let Some(line) = extras.get::<HangUp>() {
+            line.now();
+        }
+        true
+    }
 }
 
 impl Client {
@@ -60,7 +93,7 @@ impl Client {
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
-            .build(connector);
+            .build(Lines(connector));
         Ok(Self { base, pool })
     }
 
@@ -79,11 +112,45 @@ impl Client {
         wait: Duration,
     ) -> Result<Answer> {
         let request = self.request(verb, path, body, key)?;
+        self.exchange(verb, request, wait, || {}).await
+    }
+
+    /// The same as a POST that can be hung up on while it waits for its answer.
+    ///
+    /// # Errors
+    /// `Invalid` where the request can't be made; the exchange has those of [`Client::send`].
+    pub(super) fn call(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        wait: Duration,
+    ) -> Result<(impl Future<Output = Result<Answer>> + Send + use<>, Call)> {
+        let mut request = self.request(Verb::Post, path, Some(body), None)?;
+        let call = Call {
+            connection: capture_connection(&mut request),
+            answered: Arc::default(),
+        };
+        let (client, answered) = (self.clone(), Arc::clone(&call.answered));
+        let exchange = async move {
+            let answered = || answered.store(true, Ordering::Release);
+            client.exchange(Verb::Post, request, wait, answered).await
+        };
+        Ok((exchange, call))
+    }
+
+    async fn exchange(
+        &self,
+        verb: Verb,
+        request: Request<Full<Bytes>>,
+        wait: Duration,
+        answered: impl FnOnce() + Send,
+    ) -> Result<Answer> {
         let exchange = async {
             let response = self.pool.request(request).await.map_err(|error| {
                 let sent = !error.is_connect();
                 self.broken(verb, sent, &error)
             })?;
+            answered();
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
             let body = body

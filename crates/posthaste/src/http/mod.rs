@@ -1,11 +1,13 @@
 //! A Posthaste server as a store: the port over HTTP.
 //!
 //! Each call of the port is one request, but for mixed commits, which are one request each, in
-//! order. A dropped call closes its connection, so that the server takes back a lease that nobody
-//! waits for any more. This module repeats nothing by itself: whether a request that broke off
+//! order. A dropped call closes its connection; a dropped ask for work hangs up first and gives back
+//! what came all the same. This module repeats nothing by itself: whether a request that broke off
 //! happened is not known, and who asked decides.
 
+mod asking;
 mod client;
+mod line;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use posthaste_core::{
     Command, Commit, Committed, Error, ErrorKind, JobId, Reply, Result, Store, limits,
 };
 
+use self::asking::{Asking, Dropped};
 use self::client::{Client, Verb};
 use crate::wire;
 
@@ -26,6 +29,7 @@ const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
 #[derive(Debug)]
 pub struct HttpStore {
     client: Client,
+    dropped: Dropped,
     closed: AtomicBool,
 }
 
@@ -37,6 +41,7 @@ impl HttpStore {
     pub async fn connect(url: &str) -> Result<Self> {
         let store = Self {
             client: Client::new(url)?,
+            dropped: Dropped::default(),
             closed: AtomicBool::new(false),
         };
         store.health().await?;
@@ -66,7 +71,7 @@ impl HttpStore {
                 .take_while(|commit| Shape::of(commit) == shape);
             let (run, after) = rest.split_at(alike.count());
             match shape {
-                Shape::Settle => self.settle(run, &mut answers).await?,
+                Shape::Settle => settle(&self.client, run, &mut answers).await?,
                 Shape::Heartbeat => self.heartbeat(run, &mut answers).await?,
                 Shape::Mixed => answers.push(self.mixed(first).await?),
             }
@@ -88,19 +93,6 @@ impl HttpStore {
             Err(error) if is_refusal(&error) => Ok(Err(error)),
             Err(error) => Err(error),
         }
-    }
-
-    async fn settle(&self, run: &[Commit], answers: &mut Vec<Result<Committed>>) -> Result<()> {
-        let items = run.iter().map(settle_item).collect::<Result<Vec<_>>>()?;
-        for body in arrays(&items) {
-            let answer = self
-                .client
-                .send(Verb::Post, "/v1/leases/settle", Some(body), None, NO_WAIT)
-                .await?;
-            let results: wire::SettleResults = answer.read()?;
-            answers.extend(results.results.into_iter().map(settled));
-        }
-        Ok(())
     }
 
     async fn heartbeat(&self, run: &[Commit], answers: &mut Vec<Result<Committed>>) -> Result<()> {
@@ -128,6 +120,22 @@ impl HttpStore {
             .await?
             .read()
     }
+}
+
+async fn settle(
+    client: &Client,
+    run: &[Commit],
+    answers: &mut Vec<Result<Committed>>,
+) -> Result<()> {
+    let items = run.iter().map(settle_item).collect::<Result<Vec<_>>>()?;
+    for body in arrays(&items) {
+        let answer = client
+            .send(Verb::Post, "/v1/leases/settle", Some(body), None, NO_WAIT)
+            .await?;
+        let results: wire::SettleResults = answer.read()?;
+        answers.extend(results.results.into_iter().map(settled));
+    }
+    Ok(())
 }
 
 const NO_WAIT: Duration = Duration::ZERO;
@@ -275,14 +283,7 @@ impl Store for HttpStore {
     fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
         Box::pin(async move {
             self.check_open()?;
-            let wait = Duration::from_millis(ask.wait_ms.into());
-            let body = encode(&wire::LeaseAsk::write(&ask))?;
-            let answer = self
-                .client
-                .send(Verb::Post, "/v1/leases", Some(body), None, wait)
-                .await?;
-            let jobs = answer.read::<wire::LeasedJobs>()?.jobs;
-            jobs.into_iter().map(wire::LeasedJob::read).collect()
+            Asking::new(&self.client, &self.dropped, &ask)?.await
         })
     }
 
@@ -341,6 +342,7 @@ impl Store for HttpStore {
     fn close(&self) -> PortFuture<'_, Result<()>> {
         Box::pin(async move {
             self.closed.store(true, Ordering::Release);
+            self.dropped.none().await;
             Ok(())
         })
     }
