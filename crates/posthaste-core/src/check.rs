@@ -7,6 +7,7 @@ mod json;
 mod refusal;
 
 use crate::command::{Command, Commit, Edit, QueueSettings};
+use crate::duration::print_ms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::{NewJob, Outcome, Payload, RetryRule, Start, Unique, UniqueBy};
 use crate::limits;
@@ -155,8 +156,14 @@ fn retry_rule(rule: &RetryRule) -> Result<()> {
     }
     if !(1..=limits::ATTEMPT_TIMEOUT_MS_MAX).contains(&rule.timeout_ms) {
         return Err(invalid(
-            format!("the attempt timeout is {} ms", rule.timeout_ms),
-            format!("give 1 to {} ms", limits::ATTEMPT_TIMEOUT_MS_MAX),
+            format!(
+                "the attempt timeout is {}",
+                print_ms(rule.timeout_ms.into())
+            ),
+            format!(
+                "give 1ms to {}",
+                print_ms(limits::ATTEMPT_TIMEOUT_MS_MAX.into())
+            ),
         ));
     }
     if rule.backoff.jitter_percent > 100 {
@@ -205,8 +212,11 @@ fn delay(word: &str, ms: u64) -> Result<()> {
         return Ok(());
     }
     Err(invalid(
-        format!("the {word} is {ms} ms"),
-        format!("give at most {} ms (ten years)", limits::DELAY_MS_MAX),
+        format!("the {word} is {}", print_ms(ms)),
+        format!(
+            "give at most {} (ten years)",
+            print_ms(limits::DELAY_MS_MAX)
+        ),
     ))
 }
 
@@ -323,11 +333,11 @@ pub fn lease(ask: &LeaseAsk) -> Result<()> {
     }
     if !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&ask.lease_ms) {
         return Err(invalid(
-            format!("the lease is {} ms long", ask.lease_ms),
+            format!("the lease is {} long", print_ms(ask.lease_ms.into())),
             format!(
-                "give {} to {} ms, and send heartbeats where the work takes longer",
-                limits::LEASE_MS_MIN,
-                limits::LEASE_MS_MAX
+                "give {} to {}, and send heartbeats where the work takes longer",
+                print_ms(limits::LEASE_MS_MIN.into()),
+                print_ms(limits::LEASE_MS_MAX.into())
             ),
         ));
     }

@@ -108,11 +108,12 @@ impl ErrorKind {
 
 /// What failed, on what, and what to do next.
 ///
-/// The message is lowercase and names the thing; `next_step` tells a person what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The message is lowercase and names the thing; `next_step` tells a person what to do. For debugging
+/// it is written as for people, with its kind: that is what `main` prints of one that it returns.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Parts {
     kind: ErrorKind,
     message: String,
@@ -208,6 +209,12 @@ impl fmt::Display for Error {
             Some(next) => write!(f, "; {next}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.kind().slug())
     }
 }
 

@@ -93,7 +93,7 @@ fn payloads_are_bounded_and_what_they_say() {
 fn numbers_out_of_range_are_named() {
     check_job(
         |job| job.start = Start::After(limits::DELAY_MS_MAX + 1),
-        "invalid: the delay is 316224000001 ms",
+        "invalid: the delay is 3660d1ms",
     );
     check_job(
         |job| job.retry.max_attempts = 0,
@@ -105,11 +105,11 @@ fn numbers_out_of_range_are_named() {
     );
     check_job(
         |job| job.retry.timeout_ms = 0,
-        "invalid: the attempt timeout is 0 ms",
+        "invalid: the attempt timeout is 0s",
     );
     check_job(
         |job| job.retry.timeout_ms = limits::ATTEMPT_TIMEOUT_MS_MAX + 1,
-        "invalid: the attempt timeout is 604800001 ms",
+        "invalid: the attempt timeout is 7d1ms",
     );
     check_job(
         |job| job.retry.backoff.jitter_percent = 101,
@@ -173,7 +173,7 @@ fn a_unique_key_must_be_one() {
     );
     check_job(
         |job| job.unique = Some(unique("u", Some(limits::DELAY_MS_MAX + 1), some)),
-        "invalid: the unique period is 316224000001 ms",
+        "invalid: the unique period is 3660d1ms",
     );
 }
 
@@ -195,7 +195,7 @@ fn settles_heartbeats_edits_and_settings_are_checked() {
     );
     check_command(
         settle(Outcome::Snooze { delay_ms: u64::MAX }),
-        "invalid: the delay is 18446744073709551615 ms",
+        "invalid: the delay is 213503982334d14h25m51s615ms",
     );
     let long = Arc::from("e".repeat(1_000_000));
     check_command(settle(Outcome::Dead { error: long }), "ok");
@@ -221,7 +221,7 @@ fn settles_heartbeats_edits_and_settings_are_checked() {
     check_command(configure(Some(0)), "ok");
     check_command(
         configure(Some(u64::MAX)),
-        "invalid: the priority step is 18446744073709551615 ms",
+        "invalid: the priority step is 213503982334d14h25m51s615ms",
     );
 }
 
@@ -263,7 +263,7 @@ fn a_run_at_is_not_too_far_off() {
     assert_eq!(told(check::run_at(WallMs(5), now)), "ok");
     assert_eq!(
         told(check::run_at(now.plus(limits::DELAY_MS_MAX + 1), now)),
-        "invalid: the time until run-at is 316224000001 ms"
+        "invalid: the time until run-at is 3660d1ms"
     );
 }
 
@@ -305,10 +305,10 @@ fn asks_for_work_are_bounded() {
         |ask| ask.max = 1_001,
         "invalid: the lease asks for 1001 jobs",
     );
-    check_ask(|ask| ask.lease_ms = 99, "invalid: the lease is 99 ms long");
+    check_ask(|ask| ask.lease_ms = 99, "invalid: the lease is 99ms long");
     check_ask(
         |ask| ask.lease_ms = 3_600_001,
-        "invalid: the lease is 3600001 ms long",
+        "invalid: the lease is 1h1ms long",
     );
 }
 
@@ -339,5 +339,14 @@ fn every_refusal_says_what_to_do_next() {
     assert_eq!(
         error.to_string(),
         "the lease was lost to a later one, with token 7; drop the work: another worker has the job"
+    );
+}
+
+#[test]
+fn an_error_that_main_returns_is_printed_for_people() {
+    let error = Error::new(ErrorKind::Locked, "./data is held by process 7").next("stop it");
+    assert_eq!(
+        format!("{error:?}"),
+        "locked: ./data is held by process 7; stop it"
     );
 }
