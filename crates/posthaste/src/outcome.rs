@@ -220,8 +220,10 @@ impl HandlerError {
         undecodable
     }
 
-    /// Itself as an error that can travel through layers and keeps its meaning.
-    pub(crate) fn into_error(self) -> BoxError {
+    /// Itself as an error that keeps its meaning on its way through layers: what a layer of your
+    /// own fails with, to say more than "try again".
+    #[must_use]
+    pub fn into_error(self) -> BoxError {
         Box::new(Classified(self))
     }
 
@@ -243,10 +245,14 @@ impl HandlerError {
             Meaning::Cancel => Outcome::Cancel {
                 reason: self.chain(),
             },
-            Meaning::Undecodable => Outcome::Release {
-                delay_ms: UNDECODABLE_DELAY_MS,
-                undecodable: true,
-            },
+            Meaning::Undecodable => {
+                let error = self.chain();
+                tracing::warn!(%error, "the payload can't be read here; it is left to others");
+                Outcome::Release {
+                    delay_ms: UNDECODABLE_DELAY_MS,
+                    undecodable: true,
+                }
+            }
         }
     }
 

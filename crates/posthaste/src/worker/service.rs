@@ -18,7 +18,8 @@ use crate::outcome::{BoxError, HandlerError};
 /// The handlers of a worker as a tower service: what layers are put around.
 ///
 /// Its response is how the attempt ended. Its error is a payload that the handler can't read; a
-/// layer may add errors of its own, which mean "try again" unless they are a [`HandlerError`].
+/// layer may add errors of its own, which mean "try again" unless they come from
+/// [`HandlerError::into_error`].
 #[derive(Clone)]
 pub struct JobService(Arc<dyn Call>);
 

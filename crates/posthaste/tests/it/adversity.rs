@@ -302,7 +302,8 @@ fn a_worker_ends_with_its_store() {
 #[derive(Clone)]
 struct Gate {
     inner: JobService,
-    open: bool,
+    /// What it says to every job; none where it is open.
+    closed: Option<fn() -> posthaste::BoxError>,
     retries: Arc<AtomicU32>,
 }
 
@@ -315,10 +316,10 @@ impl tower_service::Service<JobRequest> for Gate {
         &mut self,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<std::result::Result<(), Self::Error>> {
-        if self.open {
-            return self.inner.poll_ready(context);
+        match self.closed {
+            None => self.inner.poll_ready(context),
+            Some(says) => std::task::Poll::Ready(Err(says())),
         }
-        std::task::Poll::Ready(Err("the gate is closed".into()))
     }
 
     fn call(&mut self, request: JobRequest) -> Self::Future {
@@ -337,14 +338,15 @@ impl tower_service::Service<JobRequest> for Gate {
 #[test]
 fn a_layer_may_refuse_a_job_and_sees_how_one_ended() {
     run(async {
-        for (open, error) in [(false, "the gate is closed"), (true, "down")] {
+        let says: fn() -> posthaste::BoxError = || "the gate is closed".into();
+        for (closed, error) in [(Some(says), "the gate is closed"), (None, "down")] {
             let hub = Posthaste::test().await.expect("a hub");
             let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
             let retries = Arc::new(AtomicU32::new(0));
             let seen = Arc::clone(&retries);
             let gate = layer_fn(move |inner| Gate {
                 inner,
-                open,
+                closed,
                 retries: Arc::clone(&seen),
             });
             let worker = hub
@@ -354,8 +356,25 @@ fn a_layer_may_refuse_a_job_and_sees_how_one_ended() {
             assert_eq!(worker.drain().await.expect("drains").retried, 1);
             let view = hub.job(job.id).await.expect("an answer").expect("the job");
             assert_eq!(view.error.as_deref(), Some(error));
-            assert_eq!(retries.load(Ordering::SeqCst), u32::from(open));
+            assert_eq!(retries.load(Ordering::SeqCst), u32::from(closed.is_none()));
         }
+    });
+}
+
+#[test]
+fn a_layer_may_say_what_its_error_means() {
+    run(async {
+        let hub = Posthaste::test().await.expect("a hub");
+        let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
+        let strict = layer_fn(|inner| Gate {
+            inner,
+            closed: Some(|| HandlerError::new("banned").dead().into_error()),
+            retries: Arc::default(),
+        });
+        let worker = hub.worker().layer(strict).on(|_: Ping| async { Done });
+        assert_eq!(worker.drain().await.expect("drains").dead, 1);
+        let view = hub.job(job.id).await.expect("an answer").expect("the job");
+        assert_eq!(view.error.as_deref(), Some("banned"));
     });
 }
 
@@ -369,7 +388,7 @@ fn a_payload_that_a_layered_handler_cannot_read_is_still_left_to_others() {
             .expect("enqueued");
         let gate = layer_fn(|inner| Gate {
             inner,
-            open: true,
+            closed: None,
             retries: Arc::default(),
         });
         let worker = hub.worker().layer(gate).on(|_: Ping| async { Done });

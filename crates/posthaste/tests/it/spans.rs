@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
-use posthaste::{Dead, Posthaste};
+use posthaste::{Dead, Done, Draft, Handler, Job, Payload, Posthaste};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -60,8 +60,11 @@ impl Subscriber for Lines {
     fn exit(&self, _span: &Id) {}
 }
 
-#[test]
-fn an_attempt_has_a_span_and_a_death_is_an_event() {
+/// What is written down while `job` is handled by `handler` until nothing is ready.
+fn written<A: 'static, H: Handler<A>>(job: Draft, handler: H) -> (Lines, String)
+where
+    H::Input: Job,
+{
     let lines = Lines::default();
     let id = tracing::subscriber::with_default(lines.clone(), || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -69,15 +72,28 @@ fn an_attempt_has_a_span_and_a_death_is_an_event() {
             .build();
         runtime.expect("a runtime").block_on(async {
             let hub = Posthaste::test().await.expect("a hub");
-            let job = hub.enqueue(Ping { n: 1 }).await.expect("enqueued");
-            let worker = hub
-                .worker()
-                .on(|_: Ping| async { Dead::because("hopeless") });
-            worker.drain().await.expect("drains");
+            let job = hub.enqueue(job).await.expect("enqueued");
+            hub.worker().on(handler).drain().await.expect("drains");
             job.id.to_string()
         })
     });
-    let id = format!("id={id}");
+    (lines, format!("id={id}"))
+}
+
+#[test]
+fn an_attempt_has_a_span_and_a_death_is_an_event() {
+    let handler = |_: Ping| async { Dead::because("hopeless") };
+    let (lines, id) = written(Draft::new(Ping { n: 1 }), handler);
     assert!(lines.any(&["job ", "kind=ping", "queue=default", "attempt=1", &id]));
     assert!(lines.any(&["event", "the job is dead", "hopeless", &id]));
+}
+
+#[test]
+fn a_payload_that_cannot_be_read_is_an_event() {
+    let payload = Payload::json(&b"{\"m\": 1}"[..]);
+    let (lines, id) = written(Draft::raw("ping", "default", payload), |_: Ping| async {
+        Done
+    });
+    assert!(lines.any(&["job ", "kind=ping", &id]));
+    assert!(lines.any(&["event", "missing field `n`", "left to others"]));
 }
