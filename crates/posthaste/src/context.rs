@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_core::ids::Tag;
 use posthaste_core::port::Leased;
@@ -84,6 +85,12 @@ impl Cx {
     #[must_use]
     pub fn enqueued_at(&self) -> WallMs {
         self.job().enqueued_at
+    }
+
+    /// How long the attempt may take, before the handler is dropped and the attempt has failed.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.job().timeout_ms.into())
     }
 
     /// Past this there is no point in starting.
