@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_core::duration::print_ms;
 use posthaste_core::{Error, ErrorKind, KindName, Outcome, QueueName, Result, WorkerName, limits};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -21,7 +22,7 @@ use crate::handler::{AnyHandler, Handler, erase};
 use crate::hub::Posthaste;
 use crate::job::Job;
 use crate::outcome::BoxError;
-use crate::units::millis_u32;
+use crate::units::{millis, millis_u32};
 
 /// Most slots of one worker.
 const SLOTS_MAX: usize = 10_000;
@@ -220,8 +221,8 @@ impl Worker {
         self
     }
 
-    /// How often leases are extended, progress is sent and cancellations are heard of. Default: a
-    /// third of the lease.
+    /// How often leases are extended, progress is sent and cancellations are heard of: more often
+    /// than the lease is long, for a lease that lapses is another worker's. Default: a third of it.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         self.heartbeat = Some(every);
         self
@@ -297,6 +298,7 @@ impl Worker {
     }
 
     async fn build(self) -> Result<Engine> {
+        let lease_ms = check_times(self.lease, self.heartbeat)?;
         let lanes = self.lanes()?;
         let handlers = collect(self.handlers, &self.states)?;
         let kinds: Vec<KindName> = match handlers.any {
@@ -318,7 +320,7 @@ impl Worker {
             pulse: Pulse::new(self.heartbeat),
             kinds,
             name,
-            lease_ms: millis_u32(self.lease),
+            lease_ms,
             local,
         })
     }
@@ -382,6 +384,34 @@ fn check_slots(slots: usize) -> Result<()> {
         format!("a worker can't run {slots} jobs at once"),
     )
     .next(format!("give a concurrency of 1 to {SLOTS_MAX}")))
+}
+
+/// The length of a lease in milliseconds, where heartbeats can keep it.
+fn check_times(lease: Duration, heartbeat: Option<Duration>) -> Result<u32> {
+    let lease_ms = millis_u32(lease);
+    if !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&lease_ms) {
+        let range = [limits::LEASE_MS_MIN, limits::LEASE_MS_MAX].map(|ms| print_ms(ms.into()));
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!("a lease can't be {} long", print_ms(lease_ms.into())),
+        )
+        .next(format!(
+            "give {} to {}; heartbeats keep it",
+            range[0], range[1]
+        )));
+    }
+    match heartbeat {
+        Some(every) if every >= lease => Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "a lease of {} lapses before a heartbeat every {}",
+                print_ms(lease_ms.into()),
+                print_ms(millis(every))
+            ),
+        )
+        .next("give a longer lease, or leave the heartbeat at a third of it")),
+        _ => Ok(lease_ms),
+    }
 }
 
 fn collect(given: Vec<Given>, states: &States) -> Result<Handlers> {

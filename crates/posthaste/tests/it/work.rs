@@ -78,6 +78,20 @@ fn the_last_line_of_a_handler_says_how_it_ended() {
 }
 
 #[test]
+fn a_handler_is_told_how_long_it_may_take() {
+    run(async {
+        let hub = Posthaste::test().await.expect("a hub");
+        let job = hub.enqueue(Ping { n: 1 }).timeout(90.secs());
+        let job = job.await.expect("enqueued");
+        let worker = hub
+            .worker()
+            .on(|_: Ping, cx: Cx| async move { Output(cx.timeout().as_secs()) });
+        worker.drain().await.expect("drains");
+        assert_eq!(job.result::<u64>().await, Ok(90));
+    });
+}
+
+#[test]
 fn a_week_of_retries_runs_without_waiting() {
     run(async {
         let hub = Posthaste::test().await.expect("a hub");
@@ -233,6 +247,14 @@ fn a_worker_that_cannot_work_says_why() {
         );
         let slots = refused(|hub| hub.worker().concurrency(0).on(handler)).await;
         assert!(slots.contains("0 jobs at once"), "{slots}");
+        let short = refused(|hub| hub.worker().on(handler).lease(99.millis())).await;
+        assert!(short.contains("can't be 99ms long"), "{short}");
+        let rare = |hub: &Posthaste| hub.worker().on(handler).heartbeat(30.secs());
+        let rare = refused(rare).await;
+        assert!(
+            rare.contains("lapses before a heartbeat every 30s"),
+            "{rare}"
+        );
     });
 }
 
