@@ -24,6 +24,8 @@ mod segments;
 mod sequencer;
 mod snapshot;
 #[cfg(test)]
+mod snapshot_sweeps;
+#[cfg(test)]
 mod snapshot_tests;
 mod store;
 mod survey;
