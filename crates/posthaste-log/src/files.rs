@@ -138,7 +138,7 @@ fn create_superblock(
     let file = disk.create(&temporary)?;
     let first = Superblock {
         generation: 2,
-        epoch: 1,
+        epoch: drawn_epoch()?,
         ..Superblock::default()
     };
     let mut both = first.write();
@@ -154,6 +154,16 @@ fn create_superblock(
     disk.rename(&temporary, path)?;
     disk.sync_dir(dir)?;
     Ok((file, first))
+}
+
+/// The epoch of a new store: by chance, so that nobody who writes a payload can know it, and no
+/// bytes in one pass for a group of this store's. Never 0.
+fn drawn_epoch() -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        io::Error::other(format!("the system gives no random numbers: {error}"))
+    })?;
+    Ok(u32::from_le_bytes(bytes).max(1))
 }
 
 /// Reads both slots of a superblock: the newer valid one counts.

@@ -256,6 +256,7 @@ impl<'a> Replay<'a> {
         }
         check_ready(
             existing,
+            self.files.superblock().epoch,
             tail.as_ref()
                 .map_or(self.snapshot, |tail| tail.segment.number),
         )?;
@@ -283,7 +284,7 @@ impl<'a> Replay<'a> {
     ) -> Result<Option<Tail>> {
         self.read(segment, bytes)?;
         let (header, footer) = Scan::frame(bytes);
-        check_header(segment, header)?;
+        check_header(segment, header, self.files.superblock().epoch)?;
         let footer = footer.ok().filter(|footer| footer.number == segment.number);
         let first_seq = self.next_seq;
         let mut scan = Scan::new(bytes, segment.number, Some(self.next_seq), Some(self.link));
@@ -426,11 +427,12 @@ impl<'a> Replay<'a> {
 
 /// A segment is what its header says. The header was synced before the file had its name, so that
 /// no power cut explains another.
-fn check_header(segment: &Segment, header: Result<Header, Damage>) -> Result<()> {
+fn check_header(segment: &Segment, header: Result<Header, Damage>, epoch: u32) -> Result<()> {
     let wrong = match header {
         Err(damage) => damage,
         Ok(header) if header.number != segment.number => Damage::Bad("number"),
         Ok(header) if header.bytes != segment.bytes => Damage::Bad("length"),
+        Ok(header) if header.epoch != epoch => Damage::Bad("epoch: it is another store's"),
         Ok(_) => return Ok(()),
     };
     Err(corrupt(&segment.path, 0, &wrong))
@@ -438,12 +440,12 @@ fn check_header(segment: &Segment, header: Result<Header, Damage>) -> Result<()>
 
 /// The segments behind the last one with groups stand ready: what is written to them next must be
 /// found again.
-fn check_ready(existing: &[Arc<Segment>], last: u64) -> Result<()> {
+fn check_ready(existing: &[Arc<Segment>], epoch: u32, last: u64) -> Result<()> {
     for segment in existing.iter().filter(|segment| segment.number > last) {
         let mut block = vec![0; BLOCK.min(segment.bytes as usize)];
         let read = segment.file.read_at(&mut block, 0);
         read.map_err(|error| io_error("read", &segment.path, &error))?;
-        check_header(segment, Header::read(&block))?;
+        check_header(segment, Header::read(&block), epoch)?;
     }
     Ok(())
 }

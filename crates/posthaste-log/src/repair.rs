@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use posthaste_core::{Error, ErrorKind, Result};
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::files::{self, io_error};
 use crate::format::segment::{Footer, Header};
 use crate::format::superblock::Superblock;
 use crate::format::{BLOCK, group};
 use crate::segments::Segment;
-use crate::survey::{Seen, Survey, look};
+use crate::survey::{ANOTHER_STORES, Seen, Survey, look};
 use crate::verify::{VerifyReport, there_is_a_store};
 
 /// Bytes that are copied at once.
@@ -40,7 +40,7 @@ pub struct RepairReport {
 /// One thing to do.
 enum Step {
     SetAside(PathBuf, &'static str),
-    Header(Arc<Segment>, u32),
+    Header(Arc<Segment>, Header),
     Footer(Arc<Segment>, Footer),
     Cut(Arc<Segment>, usize),
     Superblock(Superblock),
@@ -81,6 +81,11 @@ fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
         return Err(Error::new(ErrorKind::NewerFormat, finding.to_string())
             .next("run the version that wrote it, or a later one"));
     }
+    let foreign = |finding: &&crate::verify::Finding| finding.what == ANOTHER_STORES;
+    if let Some(finding) = survey.report.damage.iter().find(foreign) {
+        return Err(Error::new(ErrorKind::Corrupt, finding.to_string())
+            .next("put this store's own file back in its place"));
+    }
     let mut steps: Vec<Step> = survey
         .bad_snapshots
         .iter()
@@ -113,7 +118,12 @@ fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
                 let others = survey.segments.iter().map(|seen| seen.segment.bytes);
                 bytes = others.max().unwrap_or(bytes);
             }
-            steps.push(Step::Header(Arc::clone(&seen.segment), bytes));
+            let header = Header {
+                number: seen.segment.number,
+                epoch: epoch_of(survey),
+                bytes,
+            };
+            steps.push(Step::Header(Arc::clone(&seen.segment), header));
         }
         let Some((offset, due)) = seen.damage else {
             report.last_kept = seen.last_seq.unwrap_or(report.last_kept);
@@ -149,9 +159,7 @@ fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
     if damaged || known.durable > report.last_kept {
         steps.push(Step::Superblock(Superblock {
             generation: known.generation + 1,
-            epoch: survey
-                .superblock
-                .map_or_else(|| epoch_of(survey), |known| known.epoch),
+            epoch: epoch_of(survey),
             durable: known.durable.min(report.last_kept),
             segment: known.segment,
             clean: false,
@@ -175,14 +183,19 @@ fn only_the_footer(seen: &Seen, next: Option<&Seen>, due: u64) -> Option<Footer>
     })
 }
 
+/// The epoch of the store: as its superblock says, or else a segment, by its header or its first
+/// group. 1 where nothing says it.
 fn epoch_of(survey: &Survey<'_>) -> u32 {
-    let header = |seen: &Seen| {
-        let mut block = vec![0; BLOCK];
-        seen.segment.file.read_at(&mut block, 0).ok()?;
-        Header::read(&block).ok()
+    let said = |seen: &Seen| {
+        let mut blocks = vec![0; 2 * BLOCK];
+        seen.segment.file.read_at(&mut blocks, 0).ok()?;
+        let header = Header::read(&blocks).map(|header| header.epoch);
+        let group = || group::read_header(&blocks[BLOCK..]).map(|header| header.epoch);
+        header.or_else(|_| group()).ok()
     };
-    let mut headers = survey.segments.iter().filter_map(header);
-    headers.next().map_or(1, |header| header.epoch)
+    let known = survey.superblock.map(|known| known.epoch);
+    let known = known.or_else(|| survey.segments.iter().find_map(said));
+    known.unwrap_or(1)
 }
 
 fn no_beginning(dir: &Path, number: u64) -> Error {
@@ -200,7 +213,8 @@ impl Step {
         let path = self.path(dir).display();
         match self {
             Self::SetAside(_, why) => format!("move {path} to lost+found: {why}"),
-            Self::Header(_, bytes) => {
+            Self::Header(_, header) => {
+                let bytes = header.bytes;
                 format!("write the header of {path} anew, {bytes} bytes long")
             }
             Self::Footer(..) => {
@@ -233,14 +247,9 @@ impl Step {
                 disk.remove(path)?;
                 disk.sync_dir(path.parent().unwrap_or(dir))
             }
-            Self::Header(segment, bytes) => {
+            Self::Header(segment, header) => {
                 keep_copy(disk, dir, &segment.path)?;
-                let header = Header {
-                    number: segment.number,
-                    epoch: epoch_in(&*segment.file),
-                    bytes: *bytes,
-                };
-                segment.file.allocate(u64::from(*bytes))?;
+                segment.file.allocate(u64::from(header.bytes))?;
                 segment.file.write_at(&header.write(), 0)?;
                 segment.file.sync_data()
             }
@@ -261,14 +270,6 @@ impl Step {
             Self::Superblock(superblock) => write_superblock(disk, dir, superblock),
         }
     }
-}
-
-/// The epoch in a segment's first group; 1 where there is none.
-fn epoch_in(file: &dyn DiskFile) -> u32 {
-    let mut block = vec![0; BLOCK];
-    let read = file.read_at(&mut block, BLOCK as u64);
-    let header = read.ok().and_then(|()| group::read_header(&block).ok());
-    header.map_or(1, |header| header.epoch)
 }
 
 /// Copies a file to `lost+found` as it is, and syncs the copy.

@@ -55,6 +55,11 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// All of them.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The same, from a group at `offset` on whose predecessors can't be read.
     pub(crate) fn resume(bytes: &'a [u8], number: u64, offset: usize) -> Self {
         Self {

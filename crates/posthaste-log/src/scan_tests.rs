@@ -119,3 +119,15 @@ fn a_group_that_is_cut_at_any_byte_is_not_read() {
         }
     }
 }
+
+/// A payload may hold what looks like a group. It proves nothing unless it has the store's epoch,
+/// which is drawn by chance and told to nobody.
+#[test]
+fn a_group_of_another_epoch_proves_nothing() {
+    let (bytes, groups) = segment();
+    let (last, header) = groups[groups.len() - 1];
+    let scan = Scan::new(&bytes, 1, None, None);
+    let behind = Some((header.durable, last + header.size()));
+    assert_eq!(scan.marks_behind(BLOCK, 7), behind);
+    assert_eq!(scan.marks_behind(BLOCK, 1), None);
+}

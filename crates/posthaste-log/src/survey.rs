@@ -17,6 +17,9 @@ use crate::segments::{Segment, number_of};
 use crate::snapshot;
 use crate::verify::{FINDINGS_MAX, Finding, Progress, VerifyReport};
 
+/// What is said of a segment with another epoch than the superblock's.
+pub(crate) const ANOTHER_STORES: &str = "it is another store's";
+
 /// Bytes that a segment has at most.
 const SEGMENT_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
@@ -266,6 +269,9 @@ impl Survey<'_> {
                 seen.header = Some(was);
                 self.found(&path, is, format!("it ends here, and was {was} bytes long"));
             }
+            Ok(header) if header.epoch != self.epoch(bytes) => {
+                self.found(&path, 0, ANOTHER_STORES);
+            }
             Ok(_) => {}
         }
         self.anchor(seen.segment.number);
@@ -282,6 +288,12 @@ impl Survey<'_> {
         } else if before.is_none_or(|before| before.segment.number + 1 != number) {
             self.next = None;
         }
+    }
+
+    /// The epoch of the store; where its superblock can't be read, as this segment says.
+    fn epoch(&self, segment: &[u8]) -> u32 {
+        let said = || Scan::frame(segment).0.map_or(0, |header| header.epoch);
+        self.superblock.map_or_else(said, |known| known.epoch)
     }
 
     fn groups(&mut self, seen: &mut Seen, bytes: &[u8], later: &[Arc<Segment>]) {
@@ -304,7 +316,8 @@ impl Survey<'_> {
                     if ended || !self.is_damage(seen, &scan, &end, footer.is_some(), later) {
                         break;
                     }
-                    let Some(offset) = go_on_at(bytes, number, end.offset) else {
+                    let epoch = self.epoch(bytes);
+                    let Some(offset) = go_on_at(bytes, number, epoch, end.offset) else {
                         break;
                     };
                     self.next = None;
@@ -345,7 +358,7 @@ impl Survey<'_> {
     ) -> bool {
         let known = self.superblock.unwrap_or_default();
         let due = self.next.map_or(1, |(seq, _)| seq);
-        let behind = scan.marks_behind(end.offset, known.epoch);
+        let behind = scan.marks_behind(end.offset, self.epoch(scan.bytes()));
         let proven = known.durable.max(behind.map_or(0, |(mark, _)| mark)) >= due;
         let more = later.iter().any(|segment| holds_groups(segment));
         let covered = self.snapshots.first();
@@ -434,11 +447,11 @@ impl Survey<'_> {
 }
 
 /// Where reading may go on behind a group that can't be read.
-fn go_on_at(bytes: &[u8], number: u64, offset: usize) -> Option<usize> {
+fn go_on_at(bytes: &[u8], number: u64, epoch: u32, offset: usize) -> Option<usize> {
     let groups = bytes.get(..bytes.len().checked_sub(BLOCK)?)?;
     let header = |at: usize| {
         let header = group::read_header(groups.get(at..)?).ok()?;
-        (header.segment == number).then_some(header)
+        (header.segment == number && header.epoch == epoch).then_some(header)
     };
     let behind = header(offset).map_or(offset + BLOCK, |header| offset + header.size());
     (behind..groups.len())

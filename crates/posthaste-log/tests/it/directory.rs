@@ -236,3 +236,29 @@ fn a_disk_without_a_byte_left_fails_nobody_who_was_acknowledged() {
             .unwrap_or_else(|wrong| panic!("{left}: {wrong}"));
     }
 }
+
+/// A file that belongs elsewhere is told from damage, however well it would fit.
+#[test]
+fn a_segment_of_another_store_is_refused() {
+    let (here, there) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    for dir in [&here, &there] {
+        let store = crate::life::open(dir.path());
+        crate::life::enqueue(&store, 0..3);
+        block_on(store.close()).expect("it closes");
+    }
+    let first = |dir: &tempfile::TempDir| dir.path().join("segments/0000000000000001.seg");
+    std::fs::copy(first(&there), first(&here)).expect("it is put there");
+    let mut options = Options::new(Location::Directory(here.path().to_owned()));
+    options.segment_bytes = 64 * 1024;
+    let error = Log::open(options).map(|_| ()).expect_err("it is refused");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.message().contains("another store"), "{error}");
+    let disk: Arc<dyn posthaste_log::Disk> = Arc::new(posthaste_log::RealDisk);
+    let report = posthaste_log::verify(&disk, here.path(), &mut |_| {}).expect("it verifies");
+    assert_eq!(report.damage.len(), 1, "{report:?}");
+    let repaired = posthaste_log::repair(&disk, here.path(), true).map(|_| ());
+    assert!(repaired.is_err(), "nothing of this store is in it");
+}
