@@ -127,7 +127,7 @@ fn state(word: &str) -> Result<JobState> {
 }
 
 pub(super) async fn run(command: Command, global: &Global) -> Result<()> {
-    let store = store::open(global.url(SERVER), &store::How::default()).await?;
+    let store = store::open(global.url(SERVER), &store::How::existing()).await?;
     let done = act(command, &*store, global.json).await;
     let closed = store.close().await;
     done.and(closed)

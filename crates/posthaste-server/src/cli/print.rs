@@ -1,8 +1,18 @@
 //! Writing to the terminal. A reader who left (`| head`) ends the program quietly.
 
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use posthaste_core::Error;
+
+/// A directory that must not outlive the program.
+static TEMPORARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// Has a directory removed also where the program ends because its reader left.
+pub(crate) fn remove_at_the_end(dir: &Path) {
+    drop(TEMPORARY.set(dir.to_owned()));
+}
 
 /// Prints one line.
 pub(crate) fn line(text: &str) {
@@ -10,6 +20,8 @@ pub(crate) fn line(text: &str) {
     if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush())
         && error.kind() == io::ErrorKind::BrokenPipe
     {
+        let temporary = TEMPORARY.get();
+        drop(temporary.map(std::fs::remove_dir_all));
         std::process::exit(0);
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Set {
 }
 
 pub(super) async fn run(command: Command, global: &Global) -> Result<()> {
-    let store = store::open(global.url(SERVER), &store::How::default()).await?;
+    let store = store::open(global.url(SERVER), &store::How::existing()).await?;
     let done = act(command, &*store, global.json).await;
     let closed = store.close().await;
     done.and(closed)

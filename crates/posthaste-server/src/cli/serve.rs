@@ -55,6 +55,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
             span,
             Duration::ZERO,
         )?,
+        must_exist: false,
     };
     let mut limits = server::Limits::default();
     limits.grace = or_file(args.grace, file.grace.as_deref(), span, limits.grace)?;
@@ -68,6 +69,9 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         Error::new(ErrorKind::Io, format!("the socket has no address: {error}"))
     })?;
     let store = store::open(global.url(DATA), &how).await?;
+    for problem in store.health().await?.problems {
+        print::warning(&problem);
+    }
     print::line(&format!("listening on http://{bound}"));
     let served = Served::new(Arc::clone(&store));
     let drain = served.drain();

@@ -1,6 +1,6 @@
 //! Opening the store that a URL names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,19 @@ pub(crate) struct How {
     pub(crate) durability: Durability,
     /// How long to wait for another process to let go of the directory.
     pub(crate) lock_wait: Duration,
+    /// A directory without a store is refused and not made one: whoever looks for jobs where there
+    /// are none mistyped.
+    pub(crate) must_exist: bool,
+}
+
+impl How {
+    /// As it is, where it is.
+    pub(crate) fn existing() -> Self {
+        Self {
+            must_exist: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// Where a URL leads.
@@ -34,7 +47,12 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
             return Ok(Arc::clone(posthaste::Posthaste::open(url).await?.store()));
         }
         Place::Memory => Location::Memory,
-        Place::Directory(dir) => Location::Directory(PathBuf::from(dir)),
+        Place::Directory(dir) => {
+            if how.must_exist {
+                check_exists(Path::new(dir))?;
+            }
+            Location::Directory(PathBuf::from(dir))
+        }
     };
     let mut options = Options::new(location);
     options.durability = how.durability;
@@ -52,6 +70,22 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
         super::print::warning(cut);
     }
     Ok(Arc::new(log))
+}
+
+/// Whether there is a store in `dir`, or what is left of one.
+fn check_exists(dir: &Path) -> Result<()> {
+    let is_absent = |name: &str| {
+        let found = std::fs::symlink_metadata(dir.join(name));
+        found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    if !(is_absent("superblock") && is_absent("segments")) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!("{} holds no store", dir.display()),
+    )
+    .next("name the data directory that the server was started with; serve and enqueue make one"))
 }
 
 /// The directory of the store at `url`.
@@ -138,6 +172,30 @@ mod tests {
             error.to_string().contains("did you mean \"file\"?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_directory_without_a_store_is_not_made_one_by_looking() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, made) in [("absent", false), ("empty", true), ("torn", true)] {
+            let path = dir.path().join(name);
+            if made {
+                std::fs::create_dir(&path).expect("a directory");
+            }
+            if name == "torn" {
+                std::fs::create_dir(path.join("segments")).expect("a directory");
+            }
+            let found = check_exists(&path).map_err(|error| error.kind());
+            let want = if name == "torn" {
+                Ok(())
+            } else {
+                Err(ErrorKind::NotFound)
+            };
+            assert_eq!(found, want, "{name}");
+        }
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        assert_eq!(check_exists(&file), Ok(()), "the store tells what it is");
     }
 
     #[test]

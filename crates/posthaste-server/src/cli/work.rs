@@ -95,7 +95,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         quiet: args.quiet,
     };
     let mut ending = Ending::new()?;
-    let store = store::open(url, &store::How::default()).await?;
+    let store = store::open(url, &store::How::existing()).await?;
     let worked = worker::run(Arc::clone(&store), options, Arc::new(exec), async move {
         ending.wait().await;
         print::note("leaving: no new jobs, those under way may finish");

@@ -79,6 +79,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let how = store::How {
         durability: args.durability,
         lock_wait: Duration::ZERO,
+        must_exist: false,
     };
     let store = store::open(&home.url, &how).await?;
     let acknowledged = Arc::new(Acknowledged::open(home.notes.as_deref())?);
@@ -190,6 +191,7 @@ fn home(global: &Global) -> Result<Home> {
         .prefix("posthaste-demo-")
         .tempdir()
         .map_err(|error| io("cannot make a temporary directory", &error))?;
+    print::remove_at_the_end(temporary.path());
     Ok(Home {
         url: format!("file:{}", temporary.path().join("data").display()),
         notes: Some(temporary.path().join("data.acknowledged")),

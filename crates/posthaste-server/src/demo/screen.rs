@@ -242,7 +242,7 @@ fn next_steps(url: &str, kept: bool) -> String {
          {posthaste} demo --store {url} --seconds 60 & sleep 10; kill -9 $!; {posthaste} demo --store {url}\n      \
          it says what it found, and that nothing acknowledged is missing\n  \
          {posthaste} dead list --store {url}\n      what was given up on, and why; dead redrive --all brings it back\n  \
-         {posthaste} serve & {posthaste} enqueue --kind hello --text 'hi' && {posthaste} work --queue default --exec 'cat'\n      \
+         {posthaste} serve & sleep 1; {posthaste} enqueue --kind hello --text 'hi' && {posthaste} work --queue default --exec 'cat'\n      \
          a job of your own, run by a command"
     )
 }
