@@ -55,7 +55,7 @@ pub(super) struct Args {
     content_type: String,
     /// Rank, 1 to 9; 9 is served first
     #[arg(long, default_value_t = 5, value_name = "N")]
-    priority: u8,
+    priority: u64,
     /// How long to wait before it may start
     #[arg(long, value_name = "DURATION", value_parser = span, conflicts_with = "run_at")]
     delay: Option<Duration>,
@@ -126,7 +126,8 @@ fn model(args: &Args) -> Result<NewJob> {
         args.kind.clone(),
         Payload::json("null"),
     );
-    job.priority = Priority::new(args.priority).ok_or_else(|| {
+    let priority = u8::try_from(args.priority).ok().and_then(Priority::new);
+    job.priority = priority.ok_or_else(|| {
         Error::new(
             ErrorKind::Invalid,
             format!("priority {} is out of range", args.priority),
@@ -249,15 +250,19 @@ fn text_payload(bytes: Vec<u8>) -> Payload {
 
 async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Result<()> {
     let end = if args.null { 0 } else { b'\n' };
-    let mut lines = io::stdin().lock().split(end);
+    let mut lines = (1..).zip(io::stdin().lock().split(end));
     let mut mint = Mint::new()?;
     let (mut enqueued, mut existing, mut told) = (0_u64, 0_u64, 0_u64);
+    let mut done = 0;
     loop {
-        let batch = read_batch(args, model, &mut mint, &mut lines)?;
-        if batch.is_empty() {
+        let batch = read_batch(args, model, &mut mint, &mut lines);
+        let Batch { jobs, numbers } = batch.map_err(|error| after(&error, done))?;
+        if jobs.is_empty() {
             break;
         }
-        let committed = commit(store, batch).await?;
+        let committed = commit(store, jobs).await;
+        let committed = committed.map_err(|error| after(&of_line(error, &numbers), done))?;
+        done = numbers.last().copied().unwrap_or(done);
         for reply in &committed.replies {
             match reply {
                 Reply::Enqueued { existing: true, .. } => existing += 1,
@@ -279,18 +284,50 @@ async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Res
     Ok(())
 }
 
+/// The jobs of one commit, and the number of the line that each comes from.
+#[derive(Default)]
+struct Batch {
+    jobs: Vec<NewJob>,
+    numbers: Vec<u64>,
+}
+
+/// Says what is done already when one of many lines fails, so that the rest can be sent.
+fn after(error: &Error, done: u64) -> Error {
+    let next = error.next_step().unwrap_or("see what is wrong with it");
+    let so_far = match done {
+        0 => "nothing was enqueued before it".to_owned(),
+        done => format!("everything up to line {done} is enqueued, go on behind it"),
+    };
+    Error::new(error.kind(), error.message()).next(format!("{next}; {so_far}"))
+}
+
+/// A refusal of one of many jobs, by the line that it comes from.
+fn of_line(error: Error, numbers: &[u64]) -> Error {
+    let Some(number) = error.command().and_then(|index| numbers.get(index)) else {
+        return error;
+    };
+    let named = Error::new(error.kind(), format!("line {number}: {}", error.message()));
+    match error.next_step() {
+        Some(next) => named.next(next),
+        None => named,
+    }
+}
+
 /// Jobs for one commit: as many lines as fit its limits. Empty at the end of the input.
 fn read_batch(
     args: &Args,
     model: &NewJob,
     mint: &mut Mint,
-    lines: &mut impl Iterator<Item = io::Result<Vec<u8>>>,
-) -> Result<Vec<NewJob>> {
-    let mut batch = Vec::new();
+    lines: &mut impl Iterator<Item = (u64, io::Result<Vec<u8>>)>,
+) -> Result<Batch> {
+    let mut batch = Batch::default();
     let mut bytes = 0;
     // Half of what a commit may have, because bytes grow by a third on their way to a server.
-    while batch.len() < limits::COMMANDS_PER_COMMIT_MAX && bytes < limits::COMMIT_BYTES_MAX / 2 {
-        let Some(line) = lines.next() else { break };
+    while batch.jobs.len() < limits::COMMANDS_PER_COMMIT_MAX && bytes < limits::COMMIT_BYTES_MAX / 2
+    {
+        let Some((number, line)) = lines.next() else {
+            break;
+        };
         let line = line.map_err(|error| {
             Error::new(
                 ErrorKind::Io,
@@ -304,11 +341,12 @@ fn read_batch(
         let mut job = model.clone();
         job.id = mint.id();
         job.payload = if args.json_lines {
-            json_payload(line)?
+            json_payload(line).map_err(|error| of_line(error.at_command(0), &[number]))?
         } else {
             text_payload(line)
         };
-        batch.push(job);
+        batch.jobs.push(job);
+        batch.numbers.push(number);
     }
     Ok(batch)
 }
@@ -348,4 +386,59 @@ async fn try_commit(store: &dyn Store, commit: Commit) -> Result<Committed> {
         Err(Error::new(ErrorKind::Uncertain, "the store gave no answer")
             .next("see whether the jobs are there: posthaste jobs list"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// What becomes of `input` under `--json-lines`: the numbers of the lines that are jobs.
+    fn read(input: &str) -> Result<Vec<u64>> {
+        let line = Line::parse_from(["enqueue", "--kind", "a", "--json-lines"]);
+        let model = model(&line.args)?;
+        let input = input.split('\n').map(|line| Ok(line.as_bytes().to_vec()));
+        let batch = read_batch(&line.args, &model, &mut Mint::new()?, &mut (1..).zip(input))?;
+        Ok(batch.numbers)
+    }
+
+    #[test]
+    fn a_line_that_is_no_job_is_told_by_its_number() {
+        assert_eq!(read("1\n\n{\"a\": 2}\n"), Ok(vec![1, 3]));
+        let error = read("1\n\n{a}\n").expect_err("not JSON");
+        assert!(
+            error.message().starts_with("line 3: the payload"),
+            "{error}"
+        );
+        let large = Error::new(ErrorKind::TooLarge, "too large").at_command(1);
+        assert_eq!(
+            of_line(large, &[1_001, 1_003]).message(),
+            "line 1003: too large"
+        );
+    }
+
+    #[test]
+    fn what_is_enqueued_already_is_told() {
+        let error = after(&Error::new(ErrorKind::Invalid, "line 7: bad"), 0);
+        assert!(
+            error.to_string().contains("nothing was enqueued"),
+            "{error}"
+        );
+        let error = after(
+            &Error::new(ErrorKind::Invalid, "line 1007: bad").next("mend it"),
+            1_000,
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("mend it; everything up to line 1000"),
+            "{error}"
+        );
+    }
 }
