@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::acknowledged::Acknowledged;
 use super::chance::Chance;
-use crate::worker::{Attempt, Done, Stop, Work};
+use crate::worker::{Attempt, Done, Stop, Stopped, Work};
 
 /// One third party and its manners.
 #[derive(Debug)]
@@ -136,13 +136,18 @@ impl Parties {
         }
     }
 
-    async fn work(&self, job: &Leased, mut stop: watch::Receiver<Stop>) -> Option<Outcome> {
+    async fn work(
+        &self,
+        job: &Leased,
+        mut stop: watch::Receiver<Stop>,
+    ) -> Result<Outcome, Stopped> {
         let party = PARTIES
             .iter()
-            .find(|party| party.queue == job.queue.as_str())?;
+            .find(|party| party.queue == job.queue.as_str())
+            .ok_or_else(Stopped::default)?;
         tokio::select! {
-            outcome = self.call(party) => Some(outcome),
-            _ = stop.wait_for(|stop| *stop != Stop::Go) => None,
+            outcome = self.call(party) => Ok(outcome),
+            _ = stop.wait_for(|stop| *stop != Stop::Go) => Err(Stopped::default()),
         }
     }
 }

@@ -15,7 +15,7 @@ use posthaste_core::port::Leased;
 use posthaste_core::{Error, Outcome, Payload, duration};
 use tokio::sync::watch;
 
-use crate::worker::{Attempt, Done, Stop, Work};
+use crate::worker::{Attempt, Done, Stop, Stopped, Work};
 use capture::{Captured, cut_note};
 use process::Ended;
 
@@ -52,15 +52,15 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    async fn run(&self, job: &Leased, stop: watch::Receiver<Stop>) -> Option<Outcome> {
+    async fn run(&self, job: &Leased, stop: watch::Receiver<Stop>) -> Result<Outcome, Stopped> {
         match process::run(&self.command, self.kill_after, job, stop).await {
-            Ok(Ended::Stopped) => None,
+            Ok(Ended::Stopped { stderr }) => Err(Stopped { said: stderr }),
             Ok(Ended::Exited {
                 status,
                 stdout,
                 stderr,
-            }) => Some(outcome(self.keep, status, stdout, &stderr)),
-            Err(error) => Some(Outcome::Retry {
+            }) => Ok(outcome(self.keep, status, stdout, &stderr)),
+            Err(error) => Ok(Outcome::Retry {
                 error: format!("sh could not be started: {error}").into(),
                 delay_ms: None,
             }),
@@ -278,5 +278,66 @@ mod tests {
         assert!(of(KeepResult::Json, b"{").is_err());
         assert_eq!(of(KeepResult::None, b"x"), Ok(None));
         assert_eq!(of(KeepResult::Text, b""), Ok(None));
+    }
+
+    /// A job for a command.
+    fn leased() -> Leased {
+        Leased {
+            id: posthaste_core::JobId::new(0, [7; 10]),
+            token: posthaste_core::Token(1),
+            kind: posthaste_core::KindName::new("print").expect("a kind"),
+            queue: posthaste_core::QueueName::new("q").expect("a queue"),
+            payload: Payload::json("null"),
+            attempt: 1,
+            max_attempts: 25,
+            priority: posthaste_core::Priority::default(),
+            lease_ms: 30_000,
+            timeout_ms: 60_000,
+            deadline: None,
+            enqueued_at: posthaste_core::WallMs(0),
+            tags: Vec::new(),
+            metadata: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_command_said_before_it_was_stopped_is_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ready = dir.path().join("ready");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &ready,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .expect("a fifo");
+        let exec = Exec {
+            // More than a pipe holds, so that somebody has to read it while the command ends.
+            command: format!(
+                "trap 'head -c 100000 /dev/zero >&2; echo no paper >&2; exit 1' TERM; \
+                 echo > {}; sleep 1000 & wait",
+                ready.display()
+            ),
+            keep: KeepResult::None,
+            kill_after: Duration::from_secs(3_600),
+            json: false,
+            quiet: true,
+        };
+        let (stop, stopping) = watch::channel(Stop::Go);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let stopped = runtime.expect("a runtime").block_on(async {
+            let told = tokio::task::spawn_blocking(move || std::fs::read(ready));
+            let tell = async {
+                told.await.expect("it reads").expect("it is ready");
+                stop.send_replace(Stop::TimedOut);
+            };
+            let job = leased();
+            tokio::join!(exec.run(&job, stopping), tell).0
+        });
+        let said = stopped.expect_err("it was told to stop").said;
+        assert!(said.ends_with("no paper\n"), "{} bytes", said.len());
     }
 }

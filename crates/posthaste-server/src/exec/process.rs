@@ -28,8 +28,8 @@ pub(super) enum Ended {
         stdout: Captured,
         stderr: String,
     },
-    /// Because it was told to.
-    Stopped,
+    /// Because it was told to; what it had said on standard error.
+    Stopped { stderr: String },
 }
 
 /// Kills what is left of a process group when it is dropped, however that comes about.
@@ -99,20 +99,29 @@ pub(super) async fn run(
             }
         };
         if ended.is_none() {
-            end(&mut child, &group, kill_after).await;
+            let mut ending = std::pin::pin!(end(&mut child, &group, kill_after));
+            // A command that has much to say about its end must not wait for a reader.
+            tokio::select! {
+                () = &mut ending => {}
+                _ = &mut listen, if !heard => {
+                    heard = true;
+                    ending.await;
+                }
+            }
         }
         drop(group);
-        if !heard && ended.is_some() {
+        if !heard {
             drop(tokio::time::timeout(OUTPUT_WAIT, listen).await);
         }
         ended
     };
+    let stderr = String::from_utf8_lossy(err.make_contiguous()).into_owned();
     Ok(match ended {
-        None => Ended::Stopped,
+        None => Ended::Stopped { stderr },
         Some(status) => Ended::Exited {
             status,
             stdout: out,
-            stderr: String::from_utf8_lossy(err.make_contiguous()).into_owned(),
+            stderr,
         },
     })
 }

@@ -8,7 +8,7 @@ use posthaste_core::{Error, ErrorKind, Outcome, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::settle::Finished;
-use super::{Shared, Stop};
+use super::{Shared, Stop, Stopped};
 
 /// How long one ask waits for its first job, in milliseconds.
 const WAIT_MS: u32 = 20_000;
@@ -109,22 +109,30 @@ async fn attempt(shared: &Shared, job: &Leased) -> Option<Outcome> {
     let told = *stop.borrow();
     match (outcome, told) {
         (_, Stop::Lost) => None,
-        (Some(outcome), _) => Some(outcome),
-        (None, Stop::Cancelled) => Some(Outcome::Cancel {
-            reason: "called off while running".into(),
+        (Ok(outcome), _) => Some(outcome),
+        (Err(stopped), Stop::Cancelled) => Some(Outcome::Cancel {
+            reason: with_words("called off while running", &stopped).into(),
         }),
-        (None, Stop::TimedOut) => Some(Outcome::Retry {
-            error: format!(
-                "the attempt took longer than its timeout of {}",
-                posthaste_core::duration::print(timeout)
-            )
-            .into(),
-            delay_ms: None,
-        }),
-        (None, Stop::Leaving | Stop::Go) => Some(Outcome::Release {
+        (Err(stopped), Stop::TimedOut) => {
+            let timeout = posthaste_core::duration::print(timeout);
+            let error = format!("the attempt took longer than its timeout of {timeout}");
+            Some(Outcome::Retry {
+                error: with_words(&error, &stopped).into(),
+                delay_ms: None,
+            })
+        }
+        (Err(_), Stop::Leaving | Stop::Go) => Some(Outcome::Release {
             delay_ms: 0,
             undecodable: false,
         }),
+    }
+}
+
+/// Why an attempt was stopped, and what it had said until then.
+fn with_words(why: &str, stopped: &Stopped) -> String {
+    match stopped.said.trim() {
+        "" => why.to_owned(),
+        words => format!("{why}: {words}"),
     }
 }
 

@@ -70,12 +70,19 @@ pub(crate) struct Done<'a> {
     pub(crate) settled: &'a Result<JobState>,
 }
 
+/// An attempt that ended because it was told to.
+#[derive(Debug, Default)]
+pub(crate) struct Stopped {
+    /// What it had said of itself until then.
+    pub(crate) said: String,
+}
+
 /// A boxed future of an attempt.
-pub(crate) type Attempt<'a> = Pin<Box<dyn Future<Output = Option<Outcome>> + Send + 'a>>;
+pub(crate) type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Stopped>> + Send + 'a>>;
 
 /// What is done with a job.
 pub(crate) trait Work: Send + Sync + 'static {
-    /// Does it. `None` when it ended because `stop` said so. Must end soon after `stop` says so.
+    /// Does it. An error when it ended because `stop` said so. Must end soon after `stop` says so.
     fn attempt<'a>(&'a self, job: &'a Leased, stop: watch::Receiver<Stop>) -> Attempt<'a>;
 
     /// Hears how an attempt was settled.
