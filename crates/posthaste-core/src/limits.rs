@@ -25,6 +25,9 @@ pub const COMMANDS_PER_COMMIT_MAX: usize = 1_000;
 pub const COMMIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most jobs of one lease.
 pub const LEASE_JOBS_MAX: u32 = 1_000;
+/// Most bytes of the jobs of one lease, payloads included. Beyond, fewer jobs are handed out, one at
+/// least.
+pub const LEASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most queues named by one lease.
 pub const LEASE_QUEUES_MAX: usize = 64;
 /// Most kinds named by one lease.
@@ -80,6 +83,9 @@ pub const LEASES_MAX: usize = 1_000_000;
 pub const JOBS_MAX: usize = 200_000_000;
 /// Most jobs of one page of a listing.
 pub const PAGE_MAX: u32 = 1_000;
+/// Most bytes of the jobs of one page, payloads and results included. Beyond, the page is shorter,
+/// one job at least, and tells where to go on.
+pub const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most entries one page of a listing examines before it answers with what it has.
 pub const PAGE_EXAMINED_MAX: u32 = 10_000;
 /// Largest token: below 2⁵³, so that it is exact as a JSON number.

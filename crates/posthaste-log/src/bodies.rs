@@ -84,6 +84,29 @@ impl Bodies {
         }
     }
 
+    /// Of these places, each with its roughly known bytes added up: how many there are until `max`
+    /// is passed.
+    pub(crate) fn count_within(&self, max: u64, places: impl Iterator<Item = [Place; 2]>) -> usize {
+        let mut memory = match self {
+            Self::Memory(blobs) => Some(blobs.lock().unwrap_or_else(PoisonError::into_inner)),
+            Self::Disk(_) => None,
+        };
+        let mut bytes_of = |place: Place| match &mut memory {
+            _ if !place.is_some() => 0,
+            Some(blobs) => blobs.get(place).map_or(0, |bytes| bytes.len() as u64),
+            None => place::size(place),
+        };
+        let (mut sum, mut count) = (0, 0);
+        for both in places {
+            sum += both.map(&mut bytes_of).iter().sum::<u64>();
+            if sum > max {
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+
     /// Keeps a record in memory, where that is where records are.
     pub(crate) fn keep_in_memory(&self, record: Bytes) -> Place {
         match self {

@@ -1,7 +1,7 @@
 //! The accepting edge: turns the port's commands into records and light commands, in the caller's
 //! own thread, so that the sequencer has little left to do. Refuses what breaks a static rule.
 
-mod digest;
+pub(crate) mod digest;
 
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use posthaste_core::{
     Error, ErrorKind, JobId, JobState, NewJob, Outcome, Payload, Priority, QueueName, Result,
     Token, WallMs, check, limits,
 };
-use sha2::{Digest, Sha256};
 
 use crate::format::body::{self, Note};
 use crate::format::bytes::{floor_char, small};
@@ -232,7 +231,7 @@ pub(crate) fn prepare(
 ) -> Result<Prepared> {
     check::commit(commit)?;
     let mut prepared = Prepared {
-        key: digest_of(commit),
+        key: digest::of_commit(commit),
         commands: Vec::with_capacity(commit.commands.len()),
         records: Bytes::new(),
         missing: None,
@@ -361,7 +360,7 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
     let key = job.idempotency_key.as_deref().map(|key| {
         let same = lasting_body(job);
         let start = format!("{:?}", job.start);
-        let digest = key_digest(b"job", key, &sha(&[&same, start.as_bytes()]));
+        let digest = digest::of_key(b"job", key, &digest::sha(&[&same, start.as_bytes()]));
         // A record of its own: the key is remembered when the job and its payload are long gone.
         let first = Reply::Enqueued {
             id: job.id,
@@ -398,40 +397,14 @@ fn lasting_body(job: &NewJob) -> Vec<u8> {
 fn claim(job: &NewJob, unique: &Unique, now: WallMs) -> UniqueClaim {
     let kind = job.kind.as_str().as_bytes();
     let digest = match &unique.by {
-        UniqueBy::Key(key) => sha(&[b"key", kind, key.as_bytes()]),
-        UniqueBy::Payload => sha(&[b"payload", kind, &job.payload.bytes]),
+        UniqueBy::Key(key) => digest::sha(&[b"key", kind, key.as_bytes()]),
+        UniqueBy::Payload => digest::sha(&[b"payload", kind, &job.payload.bytes]),
     };
     let until = unique.period_ms.map(|period| now.plus(period));
     UniqueClaim {
         digest,
         until,
         states: unique.states,
-    }
-}
-
-/// A digest of `parts`, each with its length before it.
-fn sha(parts: &[&[u8]]) -> [u8; 16] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.first_chunk().copied().unwrap_or_default()
-}
-
-/// What a commit's own key is known by.
-pub(crate) fn digest_of(commit: &Commit) -> Option<KeyDigest> {
-    let key = commit.key.as_ref()?;
-    Some(key_digest(b"commit", &key.key, &key.digest))
-}
-
-fn key_digest(scope: &[u8], key: &str, body: &[u8; 16]) -> KeyDigest {
-    let [a, b, c, d, ..] = *body;
-    let digest = sha(&[scope, key.as_bytes()]);
-    KeyDigest {
-        key: digest.first_chunk().copied().unwrap_or_default(),
-        body: u32::from_le_bytes([a, b, c, d]),
     }
 }
 

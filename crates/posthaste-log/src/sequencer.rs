@@ -239,13 +239,10 @@ impl Sequencer {
             }
             Ask::Jobs(filter, cursor, max, reply) => {
                 let mut slots = Vec::new();
-                let next =
-                    self.machine
-                        .page(&filter, cursor, max.clamp(1, limits::PAGE_MAX), &mut slots);
-                let rows = slots
-                    .into_iter()
-                    .filter_map(|slot| self.row(slot))
-                    .collect();
+                let max = max.clamp(1, limits::PAGE_MAX);
+                let next = self.machine.page(&filter, cursor, max, &mut slots);
+                let (rows, cut) = self.rows_within(&slots);
+                let next = cut.map_or(next, |slot| Some(Machine::cursor_before(&filter, slot)));
                 self.let_out(held, Effect::Listed(reply, rows, next));
             }
             Ask::Queues(reply) => {

@@ -218,7 +218,7 @@ impl Log {
                         Error::new(ErrorKind::Corrupt, format!("the answer of an idempotency key can't be read from {} at offset {}: {}", unreadable.path.display(), unreadable.offset, unreadable.damage))
                             .next("run `posthaste verify`; look the job up by other means before sending it under a new key")
                     })?;
-                    match kept(&bytes, edge::digest_of(commit)) {
+                    match kept(&bytes, edge::digest::of_commit(commit)) {
                         Some(Kept::Job(id)) => replies.push(self.existing(id).await?),
                         Some(Kept::Answer(answers)) => {
                             return Ok(Committed {

@@ -56,6 +56,13 @@ impl Machine {
         }
     }
 
+    /// Where a walk by this filter goes on that was broken off before `slot`.
+    #[must_use]
+    pub fn cursor_before(filter: &JobFilter, slot: Slot) -> u64 {
+        let ended = filter.state.is_some_and(JobState::is_final);
+        u64::from(slot.0) | if ended { ENDED } else { 0 }
+    }
+
     fn page_of_rows(
         &self,
         wanted: &Wanted,

@@ -1,8 +1,11 @@
-//! What a settle is known by when it is repeated: its outcome, and the commands that follow it in
-//! its commit. Kept for ten minutes, so it need not be the same in every version.
+//! What something is known by when it is repeated. A settle: its outcome, and the commands that
+//! follow it in its commit; kept for ten minutes, so it need not be the same in every version. A
+//! key: itself, and what came with it.
 
 use posthaste_core::Outcome;
-use posthaste_core::command::Command;
+use posthaste_core::command::{Command, Commit};
+use posthaste_core::machine::KeyDigest;
+use sha2::{Digest, Sha256};
 
 use super::lasting_body;
 
@@ -49,4 +52,30 @@ fn follow_up(crc: u32, command: &Command) -> u32 {
     let crc = crc32c::crc32c_append(crc, &lasting_body(job));
     let rest = format!("{:?} {:?} {:?}", job.start, job.idempotency_key, job.unique);
     crc32c::crc32c_append(crc, rest.as_bytes())
+}
+
+/// A digest of `parts`, each with its length before it.
+pub(super) fn sha(parts: &[&[u8]]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.first_chunk().copied().unwrap_or_default()
+}
+
+/// What a commit's own key is known by.
+pub(crate) fn of_commit(commit: &Commit) -> Option<KeyDigest> {
+    let key = commit.key.as_ref()?;
+    Some(of_key(b"commit", &key.key, &key.digest))
+}
+
+pub(super) fn of_key(scope: &[u8], key: &str, body: &[u8; 16]) -> KeyDigest {
+    let [a, b, c, d, ..] = *body;
+    let digest = sha(&[scope, key.as_bytes()]);
+    KeyDigest {
+        key: digest.first_chunk().copied().unwrap_or_default(),
+        body: u32::from_le_bytes([a, b, c, d]),
+    }
 }

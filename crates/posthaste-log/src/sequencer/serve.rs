@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use posthaste_core::machine::{RowView, Slot};
+use posthaste_core::machine::{Grant, Moment, Place, RowView, Slot};
 use posthaste_core::port::TailJob;
 use posthaste_core::{KindName, QueueName, WorkerName, limits};
 
@@ -61,6 +61,17 @@ impl Sequencer {
         })
     }
 
+    /// As many of these rows as one page may hold, and the first that is left out.
+    pub(super) fn rows_within(&self, slots: &[Slot]) -> (Vec<Row>, Option<Slot>) {
+        let views = slots.iter().filter_map(|slot| self.machine.view(*slot));
+        let places = views.map(|row| [row.place, row.note]);
+        let bodies = &self.shared.bodies;
+        let fit = bodies.count_within(limits::PAGE_BYTES_MAX, places).max(1);
+        let (within, beyond) = slots.split_at(fit.min(slots.len()));
+        let rows = within.iter().filter_map(|slot| self.row(*slot));
+        (rows.collect(), beyond.first().copied())
+    }
+
     /// Tries to serve a lease; hands it back where there is nothing and it may wait.
     pub(super) fn lease(
         &mut self,
@@ -110,6 +121,7 @@ impl Sequencer {
         let (mut facts, mut grants) = (Vec::new(), Vec::new());
         self.machine.lease(&claim, moment, &mut facts, &mut grants);
         self.became_true(held, &facts, false);
+        self.give_back_beyond(held, &mut grants, moment);
         if grants.is_empty() && ask.wait_ms > 0 {
             if !facts.is_empty() {
                 // Jobs were in the way whose time was over: there may be others behind them.
@@ -130,6 +142,22 @@ impl Sequencer {
         };
         self.let_out(held, Effect::Leased(reply, lease));
         None
+    }
+
+    /// Gives back what is more than one answer may hold.
+    fn give_back_beyond(&mut self, held: &mut Held<'_>, grants: &mut Vec<Grant>, moment: Moment) {
+        let places = grants.iter().map(|grant| [grant.place, Place::NONE]);
+        let bodies = &self.shared.bodies;
+        let fit = bodies.count_within(limits::LEASE_BYTES_MAX, places).max(1);
+        if fit >= grants.len() {
+            return;
+        }
+        let mut facts = Vec::new();
+        for grant in grants.drain(fit..) {
+            self.machine
+                .untaken(grant.id, grant.token, moment, &mut facts);
+        }
+        self.became_true(held, &facts, false);
     }
 
     /// What time makes true.

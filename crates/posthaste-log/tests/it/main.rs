@@ -2,6 +2,7 @@
 
 mod answers;
 mod bench;
+mod bounds;
 mod broken;
 mod conformance;
 mod crash;
