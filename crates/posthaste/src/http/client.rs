@@ -221,6 +221,20 @@ impl Client {
     }
 }
 
+/// What a server says is wrong. Its store may be closed and open again with its next process, to be
+/// waited for like a server that can't be reached; `Closed` is for this end alone, and for ever.
+pub(super) fn told(problem: wire::Problem) -> Error {
+    let error = problem.read();
+    if error.kind() != ErrorKind::Closed {
+        return error;
+    }
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("the server says: {}", error.message()),
+    )
+    .next("it is being restarted, or has to be: see its log")
+}
+
 impl Answer {
     /// The shape that a success carries.
     ///
@@ -249,7 +263,7 @@ impl Answer {
 
     fn problem(&self) -> Error {
         match wire::parse::<wire::Problem>(&self.body) {
-            Ok(problem) => problem.read(),
+            Ok(problem) => told(problem),
             Err(error) => self.foreign(&error),
         }
     }
@@ -265,5 +279,23 @@ impl Answer {
             ),
         )
         .next("check that a Posthaste server of this version listens there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_whose_store_is_closed_is_one_to_wait_for() {
+        let closed = Error::new(ErrorKind::Closed, "the store is closed").next("open it again");
+        let body = serde_json::to_vec(&wire::Problem::write(&closed)).expect("written");
+        let answer = Answer {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            body: body.into(),
+        };
+        let error = answer.read::<wire::Queues>().expect_err("a problem");
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.message().contains("the store is closed"), "{error}");
     }
 }

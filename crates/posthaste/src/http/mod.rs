@@ -246,7 +246,7 @@ fn verdict(status: wire::Status, problem: Option<wire::Problem>) -> Result<()> {
     };
     Err(problem.map_or_else(
         || Error::new(kind, "the server refused it and gave no reason").next("update the server"),
-        wire::Problem::read,
+        client::told,
     ))
 }
 
