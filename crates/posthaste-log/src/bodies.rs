@@ -238,6 +238,13 @@ fn read_together(
     };
     let end = (last.offset as usize + READ).min(segment.bytes as usize);
     let whole = read_span(segment, first.offset, end - first.offset as usize);
+    if whole.is_err() && together.len() > 1 {
+        // What the disk does not give may be one of them, or none.
+        for one in together {
+            read_together(segment, std::slice::from_ref(one), each);
+        }
+        return;
+    }
     for (at, index) in together {
         let inside = (at.offset - first.offset) as usize;
         let record = whole.clone().and_then(|bytes| {
@@ -352,5 +359,83 @@ impl Blobs {
         let chunk = usize::try_from(index / CHUNK).ok()?;
         let inside = usize::try_from(index % CHUNK).ok()?;
         self.chunks.get_mut(chunk)?.get_mut(inside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::disk::DiskFile;
+    use crate::format::record::Tag;
+
+    /// A file of records of 16 KiB, of which one lies where the disk can't read.
+    #[derive(Debug)]
+    struct Scratched(Vec<u8>);
+
+    const RECORD: usize = 16 * 1024;
+    const SCRATCH: std::ops::Range<usize> = 2 * RECORD + 100..2 * RECORD + 612;
+
+    impl DiskFile for Scratched {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            let from = usize::try_from(offset).expect("small");
+            if from < SCRATCH.end && SCRATCH.start < from + buffer.len() {
+                return Err(io::Error::other("a scratch"));
+            }
+            buffer.copy_from_slice(&self.0[from..from + buffer.len()]);
+            Ok(())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.0.len() as u64)
+        }
+
+        fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn refresh(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn allocate(&self, _len: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_a_bad_sector_is_read_all_the_same() {
+        let mut bytes = Vec::new();
+        for _ in 0..4 {
+            record::write(&mut bytes, Tag::Note, |data| {
+                data.resize(data.len() + RECORD - record::HEADER, 7);
+            });
+        }
+        let segment = Segment {
+            number: 1,
+            path: Path::new("1.seg").to_owned(),
+            bytes: u32::try_from(bytes.len()).expect("small"),
+            file: Arc::new(Scratched(bytes)),
+        };
+        let at = |index: usize| At {
+            segment: 1,
+            offset: u32::try_from(index * RECORD).expect("small"),
+        };
+        let together: Vec<_> = (0..4).map(|index| (at(index), index)).collect();
+        let mut read = [false; 4];
+        read_together(
+            &segment,
+            &together,
+            &mut |index, record: Result<_, Unreadable>| match record {
+                Ok(bytes) => read[index] = record::read(&bytes).is_ok(),
+                Err(unreadable) => assert!(unreadable.may_pass()),
+            },
+        );
+        assert_eq!(read, [true, true, false, true]);
     }
 }
