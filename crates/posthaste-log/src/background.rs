@@ -1,6 +1,7 @@
 //! The background thread: keeps segments ready, watches the disk, merges snapshots, gives space
 //! back, and marks how far the store is durable. No commit waits for it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
@@ -46,6 +47,11 @@ struct Chores {
     snapshot_bytes: u64,
     /// Segments up to this one are known to be sealed and durable.
     sealed_before: u64,
+    /// Damage kept a snapshot from being merged when this was the last sealed segment: it is tried
+    /// again with the next.
+    damaged_at: u64,
+    /// Segments out of which no more can be copied: what they hold is damaged, or not a record's.
+    passed: BTreeSet<u64>,
     maintenance: bool,
     ready: usize,
     reserve_bytes: u64,
@@ -75,6 +81,8 @@ impl Background {
             snapshot,
             snapshot_bytes: 0,
             sealed_before: snapshot,
+            damaged_at: 0,
+            passed: BTreeSet::new(),
             maintenance: options.maintenance,
             ready: options.segments_ready,
             reserve_bytes: options.reserve_bytes,
@@ -220,10 +228,19 @@ impl Chores {
         if let Some(last) = sealed.last() {
             self.sealed_before = self.sealed_before.max(last.number);
         }
-        let told = self.try_snapshot(&sealed).and_then(|()| self.try_reclaim());
-        if let Err(error) = told
-            && error.kind() != ErrorKind::Closed
-        {
+        if let Err(error) = self.try_snapshot(&sealed) {
+            if error.kind() == ErrorKind::Corrupt {
+                self.damaged_at = self.sealed_before;
+            }
+            self.told(&error);
+        }
+        if let Err(error) = self.try_reclaim() {
+            self.told(&error);
+        }
+    }
+
+    fn told(&self, error: &Error) {
+        if error.kind() != ErrorKind::Closed {
             self.shared.stats.problem(error.to_string());
         }
     }
@@ -257,7 +274,8 @@ impl Chores {
         let due = SNAPSHOT_SEGMENTS
             .max(usize::try_from(2 * self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
         let early = self.is_low() || self.is_sparse();
-        if new.is_empty() || (new.len() < due && !early) {
+        let tried = self.sealed_before <= self.damaged_at;
+        if new.is_empty() || tried || (new.len() < due && !early) {
             return Ok(());
         }
         let dir = files::snapshots_dir(&self.files.dir);
@@ -309,10 +327,11 @@ impl Chores {
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .forget(segment.number);
+                self.passed.remove(&segment.number);
             }
             let sparsest = candidates
                 .iter()
-                .filter(|(_, live)| *live > 0)
+                .filter(|(segment, live)| *live > 0 && !self.passed.contains(&segment.number))
                 .min_by_key(|(_, live)| *live);
             let Some((segment, live)) = sparsest else {
                 return Ok(());
@@ -323,14 +342,21 @@ impl Chores {
             {
                 return Ok(());
             }
-            reclaim::copy_forward(&self.shared, segment, self.go_on())?;
+            if let Err(error) = reclaim::copy_forward(&self.shared, segment, self.go_on()) {
+                if error.kind() != ErrorKind::Corrupt {
+                    return Err(error);
+                }
+                self.told(&error);
+                self.passed.insert(segment.number);
+                continue;
+            }
             let left = self
                 .live
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .of(segment.number);
             if left >= *live {
-                return Ok(());
+                self.passed.insert(segment.number);
             }
         }
     }

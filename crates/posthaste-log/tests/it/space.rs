@@ -135,3 +135,51 @@ fn keys_that_are_remembered_do_not_keep_the_jobs_they_came_with() {
         );
     }
 }
+
+/// What is damaged stays where it is, and keeps nothing else.
+#[test]
+fn damaged_segments_do_not_keep_the_others() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let lasting = |number: u64| number.is_multiple_of(50);
+    for batch in 0..60_u64 {
+        let jobs = (batch * 100..batch * 100 + 100).map(|number| {
+            let mut job = job(number);
+            job.payload = Payload::json(format!("\"{}\"", "x".repeat(256)));
+            job
+        });
+        let commands = jobs.map(|job| Command::Enqueue(Box::new(job))).collect();
+        let done = block_on(store.commit(vec![Commit::of(commands)])).expect("it answers");
+        assert!(done[0].is_ok());
+    }
+    eventually("a snapshot is made", || {
+        let snapshots = std::fs::read_dir(dir.path().join("snapshots")).expect("it is there");
+        let covers =
+            |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name > "0000000000000010");
+        snapshots.flatten().any(|entry| covers(&entry.file_name()))
+    });
+    for number in [3, 6, 9] {
+        let path = dir.path().join(format!("segments/{number:016x}.seg"));
+        let mut bytes = std::fs::read(&path).expect("a segment");
+        bytes[4096 + 300] ^= 1;
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        let file = file.expect("it opens");
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).expect("it is written");
+    }
+    let before = segments(dir.path());
+    for batch in 0..60_u64 {
+        let numbers = (batch * 100..batch * 100 + 100).filter(|number| !lasting(*number));
+        let commits = numbers.map(|number| Commit::one(Command::Delete(job(number).id)));
+        let done = block_on(store.commit(commits.collect())).expect("it answers");
+        assert!(done.iter().all(Result::is_ok));
+    }
+    assert!(before > 30, "{before} segments held it all");
+    eventually("the segments go", || segments(dir.path()) < 15);
+    let problems = block_on(store.health()).expect("it answers").problems;
+    let named = |number: u64| {
+        problems
+            .iter()
+            .any(|told| told.contains(&format!("{number:016x}.seg")))
+    };
+    assert!([3, 6, 9].into_iter().all(named), "{problems:?}");
+}
