@@ -69,6 +69,7 @@ impl Ask {
             self,
             Self::Unclaimed(..)
                 | Self::Damaged { .. }
+                | Self::Unread { .. }
                 | Self::Copy(..)
                 | Self::Needed(..)
                 | Self::Close(..)

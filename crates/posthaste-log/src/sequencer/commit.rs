@@ -382,7 +382,10 @@ impl Sequencer {
             record,
         } in copied
         {
-            if self.make_room(held, record.len() + FACT_BYTES_MAX).is_err() {
+            if self
+                .make_room(held, record.len() + 2 * FACT_BYTES_MAX)
+                .is_err()
+            {
                 let _gone = reply.send(false);
                 return;
             }
