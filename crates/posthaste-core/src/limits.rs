@@ -7,6 +7,9 @@ pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 pub const RESULT_BYTES_MAX: usize = 64 * 1024;
 /// Longest progress of a heartbeat, in bytes. Longer: refused as `too-large`.
 pub const PROGRESS_BYTES_MAX: usize = 4 * 1024;
+/// Most bytes of progress kept in memory. Beyond, what was reported longest ago is forgotten; the
+/// heartbeats count.
+pub const PROGRESS_KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Deepest nesting of a JSON payload. Deeper: refused as `payload-too-deep`.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Longest name of a queue, a kind, a worker, or a tag, in bytes. Longer: refused as `invalid`.
@@ -34,6 +37,12 @@ pub const LEASE_QUEUES_MAX: usize = 64;
 pub const LEASE_KINDS_MAX: usize = 1_024;
 /// Longest wait of a lease or a tail, in milliseconds. Longer waits are cut to it.
 pub const WAIT_MS_MAX: u32 = 60_000;
+/// Most who wait for work at once, and most who wait for the end of a job at once. More: refused as
+/// `busy`, retryable.
+pub const WAITS_MAX: usize = 20_000;
+/// Most bytes of the leases that wait for work at once, the names of their queues and kinds
+/// included. More: refused as `busy`, retryable.
+pub const WAITING_LEASES_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Shortest lease, in milliseconds.
 pub const LEASE_MS_MIN: u32 = 100;
 /// Longest lease, in milliseconds (one hour). Work that takes longer sends heartbeats.

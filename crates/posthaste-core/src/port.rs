@@ -34,13 +34,14 @@ pub trait Store: Send + Sync + 'static {
     /// none came.
     ///
     /// # Errors
-    /// `Invalid` for a bad ask; `Closed`, `Unavailable`, `Busy`.
+    /// `Invalid` for a bad ask; `Busy` where too many wait already; `Closed`, `Unavailable`.
     fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>>;
 
     /// Waits until the job has come to an end, at most `ask.wait_ms`, and tells how it is then.
     ///
     /// # Errors
-    /// `NotFound` where there is no such job.
+    /// `NotFound` where there is no such job; `Busy` where too many wait already; `Closed`,
+    /// `Unavailable`.
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>>;
 
     /// One job. `None` where there is none, or no longer.

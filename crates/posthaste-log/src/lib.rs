@@ -14,6 +14,7 @@ mod journal;
 mod live;
 mod merge;
 mod opening;
+mod progress;
 mod reclaim;
 mod recovery;
 mod repair;

@@ -7,14 +7,13 @@
 mod commit;
 mod serve;
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_core::machine::{Action, KeyLookup, Machine, Moment, Place, Slot};
+use posthaste_core::machine::{Action, KeyLookup, Machine, Moment, Place};
 use posthaste_core::view::Health;
-use posthaste_core::{Error, ErrorKind, Now, Payload, limits};
+use posthaste_core::{Error, ErrorKind, Now, limits};
 
 use crate::commits::{Held, Shared};
 use crate::effect::{self, Effect, Page};
@@ -22,6 +21,7 @@ use crate::format::body::Owner;
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::inbox::{Ask, Reply, closed};
 use crate::live::Live;
+use crate::progress::Progress;
 use crate::waiting::{Waiters, Watchers};
 
 /// Bytes pending up to which the sequencer writes and syncs itself instead of handing over.
@@ -45,7 +45,7 @@ pub(crate) struct Sequencer {
     entropy: u64,
     waiters: Waiters,
     watchers: Watchers,
-    progress: HashMap<Slot, Payload>,
+    progress: Progress,
     places: Vec<(Place, bool)>,
     health: HealthOf,
     /// The segment for which the disk was asked last whether new work leaves the reserve.
@@ -71,7 +71,7 @@ impl Sequencer {
             entropy,
             waiters: Waiters::default(),
             watchers: Watchers::default(),
-            progress: HashMap::new(),
+            progress: Progress::default(),
             places: Vec::new(),
             health,
             segment_asked: 0,
@@ -224,7 +224,7 @@ impl Sequencer {
             Ask::Commit(commits, reply) => self.commit_all(held, commits, reply),
             Ask::Lease(ask, reply) => {
                 let now = self.shared.clock.now().mono;
-                if let Some((reply, ask)) = self.lease(held, ask, reply) {
+                if let Some(reply) = self.lease(held, &ask, reply) {
                     self.waiters.add(ask, reply, now);
                 }
             }

@@ -271,7 +271,7 @@ impl Sequencer {
                     .view(slot)
                     .is_some_and(|row| row.state == JobState::Running)
             {
-                self.progress.insert(slot, progress.clone());
+                self.progress.keep(slot, progress);
             }
         }
     }
@@ -319,7 +319,7 @@ impl Sequencer {
                 Fact::Deleted { slot } => (*slot, true),
                 _ => continue,
             };
-            self.progress.remove(&slot);
+            self.progress.remove(slot);
             if ended {
                 for (id, reply) in self.watchers.ended(slot) {
                     self.tell_watcher(held, slot, id, reply);

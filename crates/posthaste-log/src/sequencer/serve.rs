@@ -25,13 +25,9 @@ impl Sequencer {
         if ended || ask.wait_ms == 0 {
             self.tell_watcher(held, slot, ask.id, reply);
         } else {
-            let until = self
-                .shared
-                .clock
-                .now()
-                .mono
-                .plus(u64::from(ask.wait_ms.min(limits::WAIT_MS_MAX)));
-            self.watchers.add(slot, ask.id, until, reply);
+            let now = self.shared.clock.now().mono;
+            let until = now.plus(u64::from(ask.wait_ms.min(limits::WAIT_MS_MAX)));
+            self.watchers.add((slot, ask.id), (now, until), reply);
         }
     }
 
@@ -55,7 +51,7 @@ impl Sequencer {
             place: row.place,
             note: row.note,
             worker: row.worker.and_then(|worker| WorkerName::new(worker).ok()),
-            progress: self.progress.get(&slot).cloned(),
+            progress: self.progress.get(slot).cloned(),
             pinned,
             names: row.state.is_final().then(|| names(&row)).flatten(),
         })
@@ -72,13 +68,13 @@ impl Sequencer {
         (rows.collect(), beyond.first().copied())
     }
 
-    /// Tries to serve a lease; hands it back where there is nothing and it may wait.
+    /// Tries to serve a lease; hands its reply back where there is nothing and it may wait.
     pub(super) fn lease(
         &mut self,
         held: &mut Held<'_>,
-        ask: posthaste_core::port::LeaseAsk,
+        ask: &posthaste_core::port::LeaseAsk,
         reply: Reply<Delivery>,
-    ) -> Option<(Reply<Delivery>, posthaste_core::port::LeaseAsk)> {
+    ) -> Option<Reply<Delivery>> {
         if reply.is_closed() {
             return None;
         }
@@ -127,7 +123,7 @@ impl Sequencer {
                 // Jobs were in the way whose time was over: there may be others behind them.
                 self.shared.inbox.nudge();
             }
-            return Some((reply, ask));
+            return Some(reply);
         }
         let pinned = self
             .shared
@@ -190,11 +186,11 @@ impl Sequencer {
             }
         });
         if !ready.is_empty() {
-            for (ask, reply, until) in self.waiters.interested(&ready) {
-                if let Some((reply, ask)) = self.lease(held, ask, reply) {
-                    self.waiters.put_back(ask, reply, until);
-                }
+            let mut waiters = std::mem::take(&mut self.waiters);
+            for queue in &ready {
+                waiters.offer(queue, |ask, reply| self.lease(held, ask, reply));
             }
+            self.waiters = waiters;
         }
         let now = self.shared.clock.now().mono;
         for reply in self.waiters.over(now) {
