@@ -45,6 +45,14 @@ struct Chores {
     /// Segments up to this one are in the newest snapshot.
     snapshot: u64,
     snapshot_bytes: u64,
+    /// Bytes of every snapshot that is kept, where nothing changed since they were counted.
+    snapshots_bytes: Option<u64>,
+    /// Live bytes when the newest snapshot was made.
+    live_then: u64,
+    /// The last segment was sealed for the sake of a smaller snapshot.
+    sealed_early: bool,
+    /// The journal is written slowly or not at all.
+    rests: bool,
     /// Segments up to this one are known to be sealed and durable.
     sealed_before: u64,
     /// Damage kept a snapshot from being merged when this was the last sealed segment: it is tried
@@ -80,6 +88,10 @@ impl Background {
             live,
             snapshot,
             snapshot_bytes: 0,
+            snapshots_bytes: None,
+            live_then: u64::MAX,
+            sealed_early: false,
+            rests: false,
             sealed_before: snapshot,
             damaged_at: 0,
             passed: BTreeSet::new(),
@@ -179,6 +191,7 @@ impl Chores {
     /// next segment are only reserved.
     fn keep_ready(&mut self) {
         let fill = self.written() < FILL_UP_TO;
+        self.rests = fill;
         let wanted = if fill { self.ready } else { 1 };
         while self.segments.ready() < wanted && !self.stop.load(Ordering::SeqCst) {
             let room = self.disk().free_bytes(&self.files.dir).unwrap_or(u64::MAX);
@@ -234,7 +247,7 @@ impl Chores {
             }
             self.told(&error);
         }
-        if let Err(error) = self.try_reclaim() {
+        if let Err(error) = self.try_reclaim().and_then(|()| self.try_shrink()) {
             self.told(&error);
         }
     }
@@ -248,16 +261,55 @@ impl Chores {
     /// Whether the store takes more of the disk than it should for what lives in it: on a disk that
     /// is nearly full, a quarter more than that; otherwise, twice that and some slack.
     fn is_sparse(&self) -> bool {
-        let live = self
-            .live
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .total();
+        let live = self.live_bytes();
         let used = self.segments.in_use().len() as u64 * self.segment_bytes;
         if self.is_low() {
             return used > live + live / 4 + self.segment_bytes;
         }
         used > 2 * live + SLACK_SEGMENTS * self.segment_bytes
+    }
+
+    fn live_bytes(&self) -> u64 {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.total()
+    }
+
+    /// Once a backlog is worked off, the snapshots are what takes space: they tell of jobs that are
+    /// gone. The older goes where segments are gone that it would need, and the newest is made anew
+    /// where much less lives than it tells of, for which the segment that is written to is sealed.
+    fn try_shrink(&mut self) -> Result<()> {
+        let dir = files::snapshots_dir(&self.files.dir);
+        let failed = |error| files::io_error("look at", &dir, &error);
+        let snapshots = match self.snapshots_bytes {
+            Some(bytes) => bytes,
+            None => self.drop_useless().map_err(failed)?,
+        };
+        self.snapshots_bytes = Some(snapshots);
+        let live = self.live_bytes();
+        let used = self.segments.in_use().len() as u64 * self.segment_bytes;
+        let allowed = 2 * live + 2 * SLACK_SEGMENTS * self.segment_bytes;
+        let bloated = used + snapshots > allowed;
+        if !bloated || !self.rests || self.sealed_early || live > self.live_then / 2 {
+            return Ok(());
+        }
+        self.live_then = live;
+        self.sealed_early = reclaim::seal(&self.shared)?;
+        Ok(())
+    }
+
+    /// Removes snapshots that are of no use any more, and answers the bytes of the others.
+    fn drop_useless(&self) -> std::io::Result<u64> {
+        let in_use = self.segments.in_use();
+        let there = |number| in_use.iter().any(|segment| segment.number == number);
+        let mut bytes = 0;
+        for (reach, path) in snapshot::list(self.disk(), &self.files.dir)? {
+            if reach < self.snapshot && !(reach + 1..=self.snapshot).all(there) {
+                self.disk().remove(&path)?;
+            } else {
+                bytes += self.disk().open(&path)?.len()?;
+            }
+        }
+        Ok(bytes)
     }
 
     fn is_low(&self) -> bool {
@@ -273,7 +325,7 @@ impl Chores {
         // A snapshot costs as much writing as it is large: the larger, the rarer.
         let due = SNAPSHOT_SEGMENTS
             .max(usize::try_from(2 * self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
-        let early = self.is_low() || self.is_sparse();
+        let early = self.is_low() || self.is_sparse() || self.sealed_early;
         let tried = self.sealed_before <= self.damaged_at;
         if new.is_empty() || tried || (new.len() < due && !early) {
             return Ok(());
@@ -297,11 +349,14 @@ impl Chores {
             .next("see to the disk: what was written is not what was read"));
         }
         self.snapshot = reach.segment;
+        self.sealed_early = false;
+        self.live_then = self.live_bytes();
         self.snapshot_bytes = self
             .disk()
             .open(&path)
             .and_then(|file| file.len())
             .unwrap_or(0);
+        self.snapshots_bytes = None;
         let kept = [base, reach.segment];
         for (_, path) in old.iter().filter(|(number, _)| !kept.contains(number)) {
             self.disk()
@@ -328,6 +383,7 @@ impl Chores {
                     .unwrap_or_else(PoisonError::into_inner)
                     .forget(segment.number);
                 self.passed.remove(&segment.number);
+                self.snapshots_bytes = None;
             }
             let sparsest = candidates
                 .iter()

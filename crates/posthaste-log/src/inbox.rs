@@ -46,6 +46,8 @@ pub(crate) enum Ask {
     },
     /// Records that were copied forward, and what they say.
     Copy(Vec<Copied>, oneshot::Sender<bool>),
+    /// The segment is to be sealed although it is not full.
+    Seal(oneshot::Sender<bool>),
     /// Which of these records are still needed.
     Needed(
         Vec<(crate::format::body::Owner, Place)>,
@@ -71,6 +73,7 @@ impl Ask {
                 | Self::Damaged { .. }
                 | Self::Unread { .. }
                 | Self::Copy(..)
+                | Self::Seal(..)
                 | Self::Needed(..)
                 | Self::Close(..)
         )

@@ -321,6 +321,18 @@ impl<Effect> Journal<Effect> {
         }
     }
 
+    /// Seals the segment where it holds anything, and goes on in the next, so that a snapshot may
+    /// cover it although it is not full. Answers whether it did.
+    ///
+    /// # Errors
+    /// When the next segment can't be had; the journal is as it was.
+    pub(crate) fn seal(&mut self, now: u64) -> io::Result<bool> {
+        if self.at.seq == self.at.first_seq && self.facts.is_empty() {
+            return Ok(false);
+        }
+        self.roll(now).map(|()| true)
+    }
+
     /// Seals the segment and goes on in the next.
     fn roll(&mut self, now: u64) -> io::Result<()> {
         let next = self.segments.take()?;

@@ -100,6 +100,16 @@ pub(crate) fn until_durable(shared: &Shared) -> Result<()> {
     }
 }
 
+/// Has the segment sealed that is written to, where it holds anything. Answers whether it was.
+///
+/// # Errors
+/// When the store is closed.
+pub(crate) fn seal(shared: &Shared) -> Result<bool> {
+    let (reply, answer) = oneshot::channel();
+    shared.inbox.ask(Ask::Seal(reply))?;
+    Ok(answer.recv().unwrap_or(false))
+}
+
 fn copy(shared: &Shared, copies: Vec<Copied>) -> Result<()> {
     if copies.is_empty() || ask(shared, |reply| Ask::Copy(copies, reply))? {
         return Ok(());

@@ -264,6 +264,13 @@ impl Sequencer {
                 self.decide(held, &[Action::Condemn { slot, place }], moment, true);
             }
             Ask::Copy(copied, reply) => self.copy(held, copied, reply),
+            Ask::Seal(reply) => {
+                let now = self.shared.clock.now().wall.0;
+                let journal = held.journal.as_mut();
+                if journal.is_some_and(|journal| journal.seal(now).unwrap_or(false)) {
+                    self.let_out(held, Effect::Copied(reply));
+                }
+            }
             Ask::Needed(records, reply) => {
                 let now = self.shared.clock.now().wall;
                 let needed = records.iter().map(|(owner, place)| match owner {
@@ -373,7 +380,7 @@ fn refuse(ask: Ask, error: &Error) {
         Ask::Queues(reply) => effect::tell(reply, Err(error)),
         Ask::Health(reply) => effect::tell(reply, Err(error)),
         Ask::Close(reply) => effect::tell(reply, Err(error)),
-        Ask::Copy(_, reply) => {
+        Ask::Copy(_, reply) | Ask::Seal(reply) => {
             let _gone = reply.send(false);
         }
         Ask::Needed(_, reply) => {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use posthaste_core::job::Start;
+use posthaste_core::view::JobFilter;
 use posthaste_core::{Command, Commit, JobState, Payload, Store};
 use posthaste_testkit::block_on;
 
@@ -69,6 +70,40 @@ fn a_job_for_next_year_in_every_segment_does_not_keep_the_segments() {
             (JobState::Scheduled, 258)
         );
     }
+}
+
+/// Snapshots tell of every job that was there when they were made: they shrink with the backlog.
+#[test]
+fn once_a_backlog_is_gone_its_snapshots_go_too() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    let snapshots = || -> u64 {
+        let files = std::fs::read_dir(dir.path().join("snapshots")).expect("it is there");
+        // One that is removed meanwhile takes no space.
+        let bytes = files.map(|file| file.expect("an entry").metadata().map_or(0, |of| of.len()));
+        bytes.sum()
+    };
+    let jobs = |batch: u64| (batch * 100..batch * 100 + 100).map(job);
+    for batch in 0..200 {
+        let commands = jobs(batch).map(|job| Command::Enqueue(Box::new(job)));
+        let done = block_on(store.commit(vec![Commit::of(commands.collect())]));
+        done.expect("it answers")
+            .into_iter()
+            .for_each(|commit| assert!(commit.is_ok(), "{commit:?}"));
+    }
+    eventually("a snapshot of it", || snapshots() > 1_000_000);
+    for batch in 0..200 {
+        let commands = jobs(batch).map(|job| Command::Delete(job.id));
+        let done = block_on(store.commit(vec![Commit::of(commands.collect())]));
+        done.expect("it answers")
+            .into_iter()
+            .for_each(|commit| assert!(commit.is_ok(), "{commit:?}"));
+    }
+    eventually("the snapshots shrink", || snapshots() < 200_000);
+    drop(store);
+    let store = open(dir.path());
+    let left = block_on(store.jobs(JobFilter::default(), None, 10)).expect("a page");
+    assert!(left.jobs.is_empty());
 }
 
 #[test]

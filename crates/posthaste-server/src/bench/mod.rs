@@ -9,6 +9,7 @@ mod idle;
 mod jobs;
 mod life;
 mod report;
+mod space;
 mod stalls;
 mod yardstick;
 
@@ -26,7 +27,7 @@ use report::Report;
 /// What to measure.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening, stalls
+    /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening, stalls, space
     Jobs(Args),
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     /// A directory on the disk to measure; a fresh one is made in it, and removed [default: .]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint, stalls
+    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint, stalls, space
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = SECTIONS)]
     only: Vec<String>,
     /// Bytes of a payload
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     payload: u32,
 }
 
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "bulk",
     "backlog",
     "single",
@@ -54,6 +55,7 @@ const SECTIONS: [&str; 9] = [
     "http",
     "footprint",
     "stalls",
+    "space",
 ];
 
 /// What every section is given.
@@ -94,7 +96,8 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
             "idle" => idle::latency(&mut bench).await?,
             "http" => http::enqueue(&mut bench).await?,
             "footprint" => footprint::measure(&mut bench).await?,
-            _ => stalls::longest(&mut bench).await?,
+            "stalls" => stalls::longest(&mut bench).await?,
+            _ => space::given_back(&mut bench).await?,
         }
     }
     bench.report.print(global.json);
