@@ -286,7 +286,7 @@ impl Chores {
         };
         self.snapshots_bytes = Some(snapshots);
         let live = self.live_bytes();
-        let used = self.segments.in_use().len() as u64 * self.segment_bytes;
+        let used = self.segments.disk_bytes();
         let allowed = 2 * live + 2 * SLACK_SEGMENTS * self.segment_bytes;
         let bloated = used + snapshots > allowed;
         if !bloated || !self.rests || self.sealed_early || live > self.live_then / 2 {

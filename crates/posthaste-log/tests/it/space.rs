@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use posthaste_core::job::Start;
 use posthaste_core::view::JobFilter;
 use posthaste_core::{Command, Commit, JobState, Payload, Store};
+use posthaste_log::{Location, Log, Options};
 use posthaste_testkit::block_on;
 
 use crate::life::{job, open, work_off};
@@ -76,15 +77,26 @@ fn a_job_for_next_year_in_every_segment_does_not_keep_the_segments() {
 #[test]
 fn once_a_backlog_is_gone_its_snapshots_go_too() {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = open(dir.path());
+    // One segment holds what is said of the end of them all.
+    let mut options = Options::new(Location::Directory(dir.path().to_owned()));
+    options.segment_bytes = 1024 * 1024;
+    options.segments_ready = 4;
+    let store = Log::open(options).expect("a new store opens");
     let snapshots = || -> u64 {
         let files = std::fs::read_dir(dir.path().join("snapshots")).expect("it is there");
         // One that is removed meanwhile takes no space.
         let bytes = files.map(|file| file.expect("an entry").metadata().map_or(0, |of| of.len()));
         bytes.sum()
     };
-    let jobs = |batch: u64| (batch * 100..batch * 100 + 100).map(job);
-    for batch in 0..200 {
+    let payload = Payload::json(format!("\"{}\"", "x".repeat(256)));
+    let jobs = |batch: u64| {
+        (batch * 1_000..batch * 1_000 + 1_000).map(|number| {
+            let mut job = job(number);
+            job.payload = payload.clone();
+            job
+        })
+    };
+    for batch in 0..60 {
         let commands = jobs(batch).map(|job| Command::Enqueue(Box::new(job)));
         let done = block_on(store.commit(vec![Commit::of(commands.collect())]));
         done.expect("it answers")
@@ -92,7 +104,7 @@ fn once_a_backlog_is_gone_its_snapshots_go_too() {
             .for_each(|commit| assert!(commit.is_ok(), "{commit:?}"));
     }
     eventually("a snapshot of it", || snapshots() > 1_000_000);
-    for batch in 0..200 {
+    for batch in 0..60 {
         let commands = jobs(batch).map(|job| Command::Delete(job.id));
         let done = block_on(store.commit(vec![Commit::of(commands.collect())]));
         done.expect("it answers")
