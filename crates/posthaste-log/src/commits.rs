@@ -170,7 +170,11 @@ impl Shared {
             } else {
                 held.handed = false;
                 self.turn.notify_all();
-                self.inbox.nudge();
+                // What was written and not synced falls due one day: only then has the sequencer
+                // to look at the time again.
+                if held.unsynced || !held.late.is_empty() {
+                    self.inbox.nudge();
+                }
             }
         }
     }

@@ -2,30 +2,32 @@
 //! own thread, so that the sequencer has little left to do. Refuses what breaks a static rule.
 
 pub(crate) mod digest;
+mod light;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use posthaste_core::command::{Command, Commit, QueueSettings, Reply};
+use posthaste_core::command::{Command, Commit, Reply};
 use posthaste_core::job::{OnConflict, Start, Unique, UniqueBy};
-use posthaste_core::machine::{Action, Ending, KeyDigest, Place, UniqueClaim};
+use posthaste_core::machine::{Ending, KeyDigest, Place, UniqueClaim};
 use posthaste_core::view::JobView;
 use posthaste_core::{
-    Error, ErrorKind, JobId, JobState, NewJob, Outcome, Payload, Priority, QueueName, Result,
-    Token, WallMs, check, limits,
+    Error, ErrorKind, JobId, JobState, NewJob, Outcome, Result, Token, WallMs, check, limits,
 };
+
+pub(crate) use light::{Light, Lights, Span};
 
 use crate::format::body::{self, Note};
 use crate::format::bytes::{floor_char, small};
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::place::{At, pack};
-use crate::format::{Damage, record};
+use crate::format::record;
 
 /// A commit, ready for the sequencer.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) key: Option<KeyDigest>,
-    pub(crate) commands: Vec<Light>,
+    pub(crate) commands: Lights,
     /// Every record that the commands point into, one after the other.
     pub(crate) records: Bytes,
     /// A command that edits a job which isn't there, and the job: refused, unless the commit is
@@ -33,8 +35,6 @@ pub(crate) struct Prepared {
     pub(crate) missing: Option<(usize, JobId)>,
     /// It adds work: refused when the disk is nearly full.
     pub(crate) grows: bool,
-    /// It leaves no fact: nobody needs to wait for a sync.
-    pub(crate) heartbeats_only: bool,
 }
 
 impl Prepared {
@@ -44,173 +44,6 @@ impl Prepared {
         let facts: usize = self.commands.iter().map(Light::facts_bytes_max).sum();
         let answer = self.key.map_or(0, |_| 64 + 32 * self.commands.len());
         self.records.len() + facts + answer + FACT_BYTES_MAX
-    }
-}
-
-/// A record in [`Prepared::records`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    pub(crate) offset: u32,
-    pub(crate) size: u32,
-}
-
-impl Span {
-    /// The record's bytes.
-    pub(crate) fn of(self, records: &Bytes) -> Bytes {
-        records.slice(self.offset as usize..(self.offset + self.size) as usize)
-    }
-}
-
-/// A command whose texts and payloads are in the records.
-#[derive(Debug)]
-pub(crate) enum Light {
-    Enqueue {
-        id: JobId,
-        body: Span,
-        start: Start,
-        /// Its idempotency key, and the record that is told again under it.
-        key: Option<(KeyDigest, Span)>,
-        on_conflict: OnConflict,
-    },
-    Settle {
-        id: JobId,
-        token: Token,
-        digest: u32,
-        ending: Ending,
-        note: Option<Span>,
-    },
-    Heartbeat {
-        id: JobId,
-        token: Token,
-        progress: Option<Payload>,
-    },
-    Cancel(JobId),
-    Retry(JobId),
-    Delete(JobId),
-    Edit {
-        id: JobId,
-        body: Option<Span>,
-        priority: Option<Priority>,
-        run_at: Option<WallMs>,
-    },
-    Configure {
-        queue: QueueName,
-        settings: QueueSettings,
-    },
-}
-
-impl Light {
-    /// Bytes of the facts that it leads to, at most.
-    pub(crate) fn facts_bytes_max(&self) -> usize {
-        match self {
-            Self::Heartbeat { .. } => 0,
-            Self::Enqueue { .. } => 2 * FACT_BYTES_MAX,
-            Self::Configure { queue, .. } => FACT_BYTES_MAX + queue.as_str().len(),
-            _ => 4 * FACT_BYTES_MAX,
-        }
-    }
-
-    /// The job that it is about.
-    pub(crate) fn job(&self) -> Option<JobId> {
-        match self {
-            Self::Enqueue { id, .. }
-            | Self::Settle { id, .. }
-            | Self::Heartbeat { id, .. }
-            | Self::Edit { id, .. }
-            | Self::Cancel(id)
-            | Self::Retry(id)
-            | Self::Delete(id) => Some(*id),
-            Self::Configure { .. } => None,
-        }
-    }
-
-    /// Its records, in order.
-    pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + use<> {
-        let (first, second) = match self {
-            Self::Enqueue { body, key, .. } => (Some(*body), key.map(|(_, answer)| answer)),
-            Self::Settle { note, .. } => (*note, None),
-            Self::Edit { body, .. } => (*body, None),
-            _ => (None, None),
-        };
-        first.into_iter().chain(second)
-    }
-
-    /// The machine's action, its records in their places, which are taken from `places`.
-    pub(crate) fn action<'a>(
-        &'a self,
-        records: &'a [u8],
-        places: &mut impl Iterator<Item = Place>,
-    ) -> Result<Action<'a>, Damage> {
-        let [place, answer] = {
-            let mut spans = self.spans();
-            [(); 2].map(|()| {
-                spans
-                    .next()
-                    .and_then(|_| places.next())
-                    .unwrap_or(Place::NONE)
-            })
-        };
-        Ok(match self {
-            Self::Enqueue {
-                id: _,
-                body,
-                start,
-                key,
-                on_conflict,
-            } => {
-                let from = body.offset as usize + record::HEADER;
-                let len = records
-                    .get(body.offset as usize..)
-                    .and_then(<[u8]>::first_chunk::<4>);
-                let len = u32::from_le_bytes(*len.ok_or(Damage::Short)?) as usize;
-                let data = records.get(from..from + len).ok_or(Damage::Short)?;
-                let job = body::read_job(data)?.summary;
-                let (start, on_conflict) = (*start, *on_conflict);
-                Action::Enqueue {
-                    job,
-                    place,
-                    start,
-                    key: key.map(|(digest, _)| digest),
-                    answer,
-                    on_conflict,
-                }
-            }
-            Self::Settle {
-                id,
-                token,
-                digest,
-                ending,
-                note: _,
-            } => Action::Settle {
-                id: *id,
-                token: *token,
-                digest: *digest,
-                ending: *ending,
-                note: place,
-            },
-            Self::Heartbeat { id, token, .. } => Action::Heartbeat {
-                id: *id,
-                token: *token,
-            },
-            Self::Cancel(id) => Action::Cancel(*id),
-            Self::Retry(id) => Action::Retry(*id),
-            Self::Delete(id) => Action::Delete(*id),
-            Self::Edit {
-                id,
-                body: _,
-                priority,
-                run_at,
-            } => Action::Edit {
-                id: *id,
-                place,
-                priority: *priority,
-                run_at: *run_at,
-            },
-            Self::Configure { queue, settings } => Action::Configure {
-                queue: queue.as_str(),
-                settings,
-            },
-        })
     }
 }
 
@@ -232,11 +65,10 @@ pub(crate) fn prepare(
     check::commit(commit)?;
     let mut prepared = Prepared {
         key: digest::of_commit(commit),
-        commands: Vec::with_capacity(commit.commands.len()),
+        commands: Lights::with_room(commit.commands.len()),
         records: Bytes::new(),
         missing: None,
         grows: false,
-        heartbeats_only: true,
     };
     let mut records = Vec::with_capacity(records_size(commit));
     for (index, command) in commit.commands.iter().enumerate() {
@@ -254,7 +86,6 @@ pub(crate) fn prepare(
         if let Light::Settle { digest, .. } = &mut light {
             *digest = digest::with_follow_ups(*digest, &commit.commands[index + 1..]);
         }
-        prepared.heartbeats_only &= matches!(light, Light::Heartbeat { .. });
         prepared.commands.push(light);
     }
     prepared.records = Bytes::from(records);
@@ -375,7 +206,6 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
         .as_ref()
         .map_or(OnConflict::Existing, |unique| unique.on_conflict);
     Light::Enqueue {
-        id: job.id,
         body,
         start: job.start,
         key,

@@ -56,6 +56,8 @@ pub(crate) struct Answered {
 /// The answers of one commit.
 #[derive(Debug)]
 pub(crate) enum Answers {
+    /// That of its only command.
+    Reply(CommandReply),
     /// As they are given.
     Replies(Vec<CommandReply>),
     /// Some have to be read.

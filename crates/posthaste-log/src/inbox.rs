@@ -11,7 +11,7 @@ use posthaste_core::view::{Health, JobFilter, QueueView};
 use posthaste_core::{Error, ErrorKind, JobId, Result, Token};
 
 use crate::edge::Prepared;
-use crate::effect::{Answered, Delivery, Found, Page};
+use crate::effect::{Answered, Answers, Delivery, Found, Page};
 
 /// Questions that may wait at once.
 const ASKS_MAX: usize = 100_000;
@@ -23,7 +23,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 /// One question.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Commit(Vec<Result<Prepared>>, Reply<Answered>),
+    Commit(Commits, Reply<Answered>),
     Lease(LeaseAsk, Reply<Delivery>),
     Tail(TailJob, Reply<Found>),
     Job(JobId, Reply<Option<Found>>),
@@ -56,6 +56,14 @@ pub(crate) enum Ask {
     Close(Reply<()>),
 }
 
+/// Commits to decide, and room for their answers: whoever asks allocates it and drops it, so that
+/// no thread has to free what another one allocated.
+#[derive(Debug)]
+pub(crate) struct Commits {
+    pub(crate) asked: Vec<Result<Prepared>>,
+    pub(crate) answers: Vec<Result<Answers>>,
+}
+
 /// A record to copy forward.
 #[derive(Debug)]
 pub(crate) struct Copied {
@@ -82,6 +90,7 @@ impl Ask {
     fn bytes(&self) -> usize {
         match self {
             Self::Commit(commits, _) => commits
+                .asked
                 .iter()
                 .flatten()
                 .map(|commit| commit.records.len() + 64 * commit.commands.len())
@@ -163,6 +172,8 @@ impl Inbox {
             self.drain(into);
         }
         self.parked.store(false, Ordering::SeqCst);
+        // The turn that follows looks at everything: what was nudged so far is seen to by it.
+        self.nudged.store(false, Ordering::SeqCst);
     }
 
     fn drain(&self, into: &mut Vec<Ask>) -> bool {

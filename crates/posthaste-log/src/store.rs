@@ -16,7 +16,7 @@ use crate::edge;
 use crate::effect::{self, Answered, Answers, Delivery, Effect, Raw};
 use crate::files::{Files, io_error};
 use crate::format::{body, record};
-use crate::inbox::Ask;
+use crate::inbox::{Ask, Commits};
 use crate::live::Live;
 use crate::opening::{self, Parts};
 use crate::segments::Segments;
@@ -177,11 +177,19 @@ impl Log {
                 edited.iter().find(|of| of.job.id == id).cloned()
             }));
         }
-        let Answered { answers, asked } = self.ask(|reply| Ask::Commit(prepared, reply)).await?;
+        let asked = Commits {
+            answers: Vec::with_capacity(prepared.len()),
+            asked: prepared,
+        };
+        let Answered { answers, asked } = self.ask(|reply| Ask::Commit(asked, reply)).await?;
         drop(asked);
         let mut done = Vec::with_capacity(answers.len());
         for (answers, commit) in answers.into_iter().zip(&commits) {
             done.push(match answers {
+                Ok(Answers::Reply(reply)) => Ok(Committed {
+                    replies: vec![reply],
+                    repeated: false,
+                }),
                 Ok(Answers::Replies(replies)) => Ok(Committed {
                     replies,
                     repeated: false,

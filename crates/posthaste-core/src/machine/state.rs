@@ -210,13 +210,6 @@ impl Machine {
         self.slot_of(id).map(Slot)
     }
 
-    /// How many of these jobs there are. Each is looked up without waiting for the one before, so
-    /// that what a commit is about to need comes from memory side by side.
-    #[must_use]
-    pub fn count_known(&self, ids: impl Iterator<Item = JobId>) -> usize {
-        ids.filter(|id| self.slot_of(*id).is_some()).count()
-    }
-
     pub(super) fn slot_of(&self, id: JobId) -> Option<u32> {
         self.ids.find(id, |slot| self.rows.get(slot).id)
     }

@@ -16,7 +16,7 @@ use crate::effect::{self, Answered, Answers, Effect, Found, Raw};
 use crate::format::body::{self, Owner};
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::place;
-use crate::inbox::{Ask, Copied, Reply};
+use crate::inbox::{Ask, Commits, Copied, Reply};
 
 /// How long a job rests whose body the disk did not give.
 const UNREAD_MS: u64 = 10_000;
@@ -25,23 +25,18 @@ impl Sequencer {
     pub(super) fn commit_all(
         &mut self,
         held: &mut Held<'_>,
-        asked: Vec<Result<Prepared>>,
+        Commits { asked, mut answers }: Commits,
         reply: Reply<Answered>,
     ) {
         let now = self.shared.clock.now();
-        let commands = asked.iter().flatten().flat_map(|one| &one.commands);
-        std::hint::black_box(self.machine.count_known(commands.filter_map(Light::job)));
         let mut scratch = Scratch::default();
-        let answers = asked
-            .iter()
-            .map(|prepared| match prepared {
-                Ok(prepared) => {
-                    let moment = self.moment_at(now);
-                    self.commit(held, prepared, moment, &mut scratch)
-                }
-                Err(error) => Err(error.clone()),
-            })
-            .collect();
+        answers.extend(asked.iter().map(|prepared| match prepared {
+            Ok(prepared) => {
+                let moment = self.moment_at(now);
+                self.commit(held, prepared, moment, &mut scratch)
+            }
+            Err(error) => Err(error.clone()),
+        }));
         drop(scratch);
         let count = asked.len() as u64;
         self.shared
@@ -91,6 +86,11 @@ impl Sequencer {
         self.drop_unused(&places);
         outcome?;
         self.note_progress(&prepared.commands);
+        if let (None, [answer]) = (prepared.key, answers.as_slice())
+            && let Some(reply) = effect::reply_of(answer)
+        {
+            return Ok(Answers::Reply(reply));
+        }
         match (prepared.key, answers.iter().map(effect::reply_of).collect()) {
             (None, Some(replies)) => Ok(Answers::Replies(replies)),
             (key, _) => {
@@ -254,8 +254,8 @@ impl Sequencer {
             } => matches!(self.machine.key(*key, now), KeyLookup::Taken(_)),
             _ => false,
         };
-        let keyed = commits.iter().flatten().filter(|of| of.key.is_some());
-        keyed.flat_map(|of| &of.commands).any(is_kept)
+        let keyed = commits.asked.iter().flatten().filter(|of| of.key.is_some());
+        keyed.flat_map(|of| of.commands.iter()).any(is_kept)
     }
 
     pub(super) fn note_progress(&mut self, commands: &[Light]) {
@@ -444,7 +444,7 @@ fn fill_actions<'a>(
     into: &mut Vec<Action<'a>>,
 ) -> Result<()> {
     let mut next = places.iter().copied();
-    for command in &prepared.commands {
+    for command in prepared.commands.iter() {
         let action = command.action(&prepared.records, &mut next);
         into.push(action.map_err(|damage| {
             Error::new(
