@@ -13,7 +13,7 @@ use super::report::{Goal, Row};
 use super::yardstick::{self, File};
 
 /// Commits under way at once in bulk.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 16;
 const BATCH: u64 = 1_000;
 
 /// New jobs, all alike.

@@ -14,6 +14,8 @@ use super::report::{Goal, Row};
 use super::yardstick;
 
 const BATCH: u64 = 100;
+/// Commits under way at once.
+const IN_FLIGHT: usize = 4;
 const HANDLERS: usize = 64;
 
 async fn lives(store: Arc<Log>, maker: &Maker, count: u64) -> Result<f64> {
@@ -34,7 +36,7 @@ async fn lives(store: Arc<Log>, maker: &Maker, count: u64) -> Result<f64> {
         .start()
         .await?;
     let start = Instant::now();
-    fill(&store, maker, count, BATCH, 2).await?;
+    fill(&store, maker, count, BATCH, IN_FLIGHT).await?;
     all.notified().await;
     // Settled, and not only handled: the worker stops when its last settle is acknowledged.
     let summary = worker.stop().await?;
