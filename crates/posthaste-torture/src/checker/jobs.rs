@@ -34,14 +34,17 @@ fn origin(view: &View<'_>, label: Label, enqueues: &[Enqueued<'_>], found: &mut 
 
 /// Whatever was acknowledged or seen has come to an end when everything is drained.
 fn lost(view: &View<'_>, label: Label, enqueues: &[Enqueued<'_>], found: &mut Vec<Violation>) {
-    let acknowledged = enqueues.iter().find_map(|it| it.id);
+    let acknowledged = enqueues.iter().any(|it| it.acknowledged);
     let seen = view.leases_of(label).len();
-    if !view.drained || (acknowledged.is_none() && seen == 0) {
+    if !view.drained || (!acknowledged && seen == 0) {
         return;
     }
-    let ended = |it: &super::Settled<'_>| it.ends() && it.maybe();
+    // Under an earlier token than that of a later delivery it was not ended.
+    let last = view.leases_of(label).iter().map(|it| it.delivery.token);
+    let last = last.max().unwrap_or(0);
+    let ended = |it: &super::Settled<'_>| it.ends() && it.maybe() && it.token >= last;
     if !view.settles_of(label).iter().any(ended) {
-        let what = acknowledged.map_or("seen", |_| "acknowledged");
+        let what = if acknowledged { "acknowledged" } else { "seen" };
         let story = format!("job {label} was {what}, delivered {seen} times, and never ended");
         accuse(found, Fault::Lost, story);
     }

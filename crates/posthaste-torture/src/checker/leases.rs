@@ -108,8 +108,7 @@ fn empty_after(
     found: &mut Vec<Violation>,
 ) {
     let empty = view.empty.iter().find(|(invoked, completed)| {
-        let ups = view.ups.iter().filter(|up| **up <= *completed);
-        let from = ups.copied().max().unwrap_or(0).max(held.completed);
+        let from = view.up_before(*completed).max(held.completed);
         *invoked > from + held.lease_us + SOON_US && *completed < until
     });
     if let Some((invoked, _)) = empty {
@@ -121,7 +120,8 @@ fn empty_after(
     }
 }
 
-/// A settle is refused once a later lease was answered, unless it repeats one that was applied.
+/// A settle is refused once a later lease was answered or its own has lapsed, unless it repeats one
+/// that may have been applied before.
 fn stale(view: &View<'_>, label: Label, settled: &Settled<'_>, found: &mut Vec<Violation>) {
     let settles = view.settles_of(label);
     let repeats = |it: &Settled<'_>| {
@@ -130,10 +130,25 @@ fn stale(view: &View<'_>, label: Label, settled: &Settled<'_>, found: &mut Vec<V
             && it.invoked < settled.invoked
             && it.maybe()
     };
-    let lost =
-        |it: &&Leased<'_>| it.delivery.token > settled.token && it.completed < settled.invoked;
-    if !settled.is_ok() || settles.iter().any(repeats) {
+    if !settled.is_ok() {
         return;
+    }
+    let before = settles.iter().filter(|it| repeats(it));
+    let first = before.map(|it| it.invoked).min().unwrap_or(settled.invoked);
+    let lost = |it: &&Leased<'_>| it.delivery.token > settled.token && it.completed < first;
+    let from = |held: &Leased<'_>| view.up_before(settled.completed).max(held.completed);
+    let lapsed = |held: &&Leased<'_>| {
+        held.delivery.token == settled.token && first > from(held) + held.lease_us + SOON_US
+    };
+    if let Some(held) = view.leases_of(label).iter().find(lapsed) {
+        let story = format!(
+            "job {label} was settled under {} at {} µs, whose lease of {} µs began at {} µs at the latest",
+            settled.token,
+            settled.completed,
+            held.lease_us,
+            from(held)
+        );
+        accuse(found, Fault::StaleAccepted, story);
     }
     if let Some(later) = view.leases_of(label).iter().find(lost) {
         let story = format!(

@@ -96,6 +96,8 @@ struct Enqueued<'a> {
     delay_us: u64,
     /// The id it was answered with.
     id: Option<&'a str>,
+    /// It was answered that it happened, be it without an id.
+    acknowledged: bool,
     refused: bool,
 }
 
@@ -212,6 +214,7 @@ impl<'a> View<'a> {
                 invoked: entry.invoked,
                 delay_us: delay_ms * 1_000,
                 id,
+                acknowledged: answer.ok().is_some(),
                 refused: *answer == Answer::Fail,
             });
             if let (Some(key), Some(id)) = (key, id) {
@@ -233,6 +236,12 @@ impl<'a> View<'a> {
                 completed: entry.completed,
             });
         }
+    }
+
+    /// When the server was back for the last time before `at`, or 0: leases start afresh then.
+    fn up_before(&self, at: u64) -> u64 {
+        let ups = self.ups.iter().filter(|up| **up <= at);
+        ups.copied().max().unwrap_or(0)
     }
 
     fn leases_of(&self, label: Label) -> &[Leased<'a>] {

@@ -31,7 +31,7 @@ fn history(view: &View<'_>, counters: &Counters, found: &mut Vec<Violation>) {
     let (mut sure, mut possible) = (0, 0);
     for (label, enqueues) in &view.enqueues {
         let seen = !view.leases_of(*label).is_empty();
-        sure += u64::from(seen || enqueues.iter().any(|it| it.id.is_some()));
+        sure += u64::from(seen || enqueues.iter().any(|it| it.acknowledged));
         // without a key each uncertain attempt may have made a job of its own
         let keyed = enqueues.iter().any(|it| it.key.is_some());
         let attempts = enqueues.iter().filter(|it| !it.refused).count() as u64;
@@ -44,16 +44,25 @@ fn history(view: &View<'_>, counters: &Counters, found: &mut Vec<Violation>) {
         );
         accuse(found, Fault::Totals, story);
     }
+    ends(view, "completed", counters.completed_ever, found);
+    ends(view, "cancel", counters.cancelled_ever, found);
+    ends(view, "dead", counters.dead_ever, found);
+}
+
+/// As many ended so as were acknowledged, and no more than may have.
+fn ends(view: &View<'_>, outcome: &str, counted: u64, found: &mut Vec<Violation>) {
     let (mut sure, mut possible) = (0, 0);
     for settles in view.settles.values() {
-        let completes = || settles.iter().filter(|it| it.outcome == "completed");
-        sure += u64::from(completes().any(super::Settled::is_ok));
-        possible += u64::from(completes().any(super::Settled::maybe));
+        let so = || settles.iter().filter(|it| it.outcome == outcome);
+        sure += u64::from(so().any(super::Settled::is_ok));
+        possible += u64::from(so().any(super::Settled::maybe));
     }
-    if !(sure..=possible).contains(&counters.completed_ever) {
+    if outcome == "dead" {
+        possible = u64::MAX; // a job dies by itself too: of lapses, or when its attempts are used up
+    }
+    if !(sure..=possible).contains(&counted) {
         let story = format!(
-            "{} completed by the server's count, {sure} to {possible} by the clients'",
-            counters.completed_ever
+            "{counted} ended as {outcome} by the server's count, {sure} to {possible} by the clients'"
         );
         accuse(found, Fault::Totals, story);
     }

@@ -465,3 +465,63 @@ fn a_lease_of_several_jobs_repeats_one() {
         story.complete(1, 2);
     });
 }
+
+#[test]
+fn an_uncertain_end_under_a_lost_lease_ends_nothing() {
+    flagged(Fault::Lost, |story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.settle(1, 2, "completed", Answer::Unknown);
+        story.wait(1_000);
+        story.lease(1, 3);
+    });
+}
+
+#[test]
+fn an_acknowledged_job_without_an_id_is_lost() {
+    flagged(Fault::Lost, |story| {
+        story.enqueue_as(&[1, 2], None, 0, ids(&["id-1"]));
+        story.counters.enqueued += 1;
+        story.lease(1, 2);
+        story.complete(1, 2);
+    });
+}
+
+#[test]
+fn a_stale_token_is_accepted_when_it_comes_again() {
+    flagged(Fault::StaleAccepted, |story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.wait(1_000);
+        story.lease(1, 3);
+        story.settle(1, 2, "retry", Answer::Unknown);
+        story.settle(1, 2, "retry", ok());
+        story.complete(1, 3);
+    });
+}
+
+#[test]
+fn a_token_is_accepted_long_after_its_lease() {
+    flagged(Fault::StaleAccepted, |story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.wait(2_100);
+        story.complete(1, 2);
+    });
+}
+
+#[test]
+fn an_acknowledged_death_is_counted_as_something_else() {
+    flagged(Fault::Totals, |story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.settle(1, 2, "dead", ok());
+        (story.counters.cancelled, story.counters.cancelled_ever) = (1, 1);
+    });
+    flagged(Fault::Totals, |story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.settle(1, 2, "cancel", ok());
+        (story.counters.dead, story.counters.dead_ever) = (1, 1);
+    });
+}

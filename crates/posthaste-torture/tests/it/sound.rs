@@ -122,3 +122,40 @@ fn dead_and_cancelled_are_ends_too() {
         (story.counters.cancelled, story.counters.cancelled_ever) = (1, 1);
     });
 }
+
+#[test]
+fn a_settle_may_be_repeated_long_after_its_lease() {
+    sound(|story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.settle(1, 2, "completed", Answer::Unknown);
+        story.restart(true);
+        story.wait(5_000);
+        story.complete(1, 2);
+    });
+}
+
+#[test]
+fn a_restart_starts_the_lease_afresh_for_its_holder_too() {
+    sound(|story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.wait(900);
+        story.restart(false);
+        story.wait(900);
+        story.complete(1, 2);
+    });
+}
+
+#[test]
+fn a_job_may_die_by_itself() {
+    sound(|story| {
+        story.enqueue(1);
+        for token in 2..7 {
+            story.lease(1, token);
+            story.wait(1_000);
+        }
+        story.settle(1, 6, "dead", Answer::Unknown);
+        (story.counters.dead, story.counters.dead_ever) = (1, 1);
+    });
+}
