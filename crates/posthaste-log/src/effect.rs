@@ -130,7 +130,7 @@ pub(crate) struct Row {
     pub(crate) worker: Option<WorkerName>,
     pub(crate) progress: Option<Payload>,
     pub(crate) pinned: Vec<Arc<Segment>>,
-    /// Queue and kind, for a job that has ended: it is shown even where its body can't be read.
+    /// Queue and kind: a job may be shown even where its body can't be read.
     pub(crate) names: Option<(QueueName, KindName)>,
 }
 
@@ -167,13 +167,16 @@ pub(crate) fn read_and_release(effect: Effect, bodies: &Bodies, inbox: &Inbox) {
         row.read(bodies)
             .or_else(|unreadable| row.damaged(&unreadable, bodies, inbox))
     };
+    let listed = |row: &Row| {
+        row.read(bodies)
+            .or_else(|unreadable| row.damaged_in_page(&unreadable, bodies, inbox))
+    };
     match effect {
         Effect::Leased(reply, lease) => lease.deliver(reply, bodies),
         Effect::Found(reply, row) => tell(reply, told(&row)),
         Effect::Looked(reply, row) => tell(reply, row.as_deref().map(told).transpose()),
         Effect::Listed(reply, rows, next) => {
-            // Each is read, so that every damage is known after the first page that shows it.
-            let jobs: Vec<_> = rows.iter().map(told).collect();
+            let jobs: Vec<_> = rows.iter().map(listed).collect();
             let jobs = jobs.into_iter().collect::<Result<_>>();
             tell(reply, jobs.map(|jobs| Page { jobs, next }));
         }
@@ -381,18 +384,37 @@ impl Row {
     /// it, with the damage in its error; for any other the damage is the answer.
     fn damaged(&self, unreadable: &Unreadable, bodies: &Bodies, inbox: &Inbox) -> Result<JobView> {
         let told = damage_told(self.id, unreadable);
-        let (slot, place) = (self.slot, self.place);
         if unreadable.may_pass() {
             return Err(Error::new(ErrorKind::Io, told).next("see to the disk, and try again"));
         }
-        let _closed = inbox.ask(Ask::Damaged {
-            slot,
-            place,
-            told: told.clone(),
-        });
+        if self.state.is_final() {
+            return self.damaged_in_page(unreadable, bodies, inbox);
+        }
+        self.condemn(unreadable, inbox);
+        Err(Error::new(ErrorKind::Corrupt, told)
+            .next("run `posthaste verify`; the other jobs are not touched"))
+    }
+
+    fn condemn(&self, unreadable: &Unreadable, inbox: &Inbox) {
+        let (slot, place) = (self.slot, self.place);
+        let told = damage_told(self.id, unreadable);
+        if !unreadable.may_pass() {
+            let _closed = inbox.ask(Ask::Damaged { slot, place, told });
+        }
+    }
+
+    /// In a page each is shown as the index knows it, with the damage in its error: one that can't
+    /// be read keeps nobody from seeing the others.
+    fn damaged_in_page(
+        &self,
+        unreadable: &Unreadable,
+        bodies: &Bodies,
+        inbox: &Inbox,
+    ) -> Result<JobView> {
+        self.condemn(unreadable, inbox);
+        let told = damage_told(self.id, unreadable);
         let Some((queue, kind)) = self.names.clone() else {
-            return Err(Error::new(ErrorKind::Corrupt, told)
-                .next("run `posthaste verify`; the other jobs are not touched"));
+            return Err(Error::new(ErrorKind::Corrupt, told).next("run `posthaste verify`"));
         };
         let nothing = Payload::bytes("application/octet-stream", Bytes::new());
         let mut view = self.view(queue, kind, nothing);

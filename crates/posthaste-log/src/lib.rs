@@ -30,6 +30,7 @@ mod snapshot_sweeps;
 mod snapshot_tests;
 mod store;
 mod survey;
+mod threads;
 mod verify;
 mod waiting;
 

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
 
 use posthaste_core::command::{Commit, Committed, Reply};
 use posthaste_core::machine::KeyDigest;
@@ -13,14 +12,14 @@ use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, check};
 use crate::background::Background;
 use crate::commits::Shared;
 use crate::edge;
-use crate::effect::{self, Answered, Answers, Delivery, Effect, Raw};
-use crate::files::{Files, io_error};
+use crate::effect::{Answered, Answers, Delivery, Raw};
 use crate::format::{body, record};
 use crate::inbox::{Ask, Commits};
 use crate::live::Live;
 use crate::opening::{self, Parts};
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
+use crate::threads::{self, Spawn, Threads};
 use crate::{Durability, Location, Options};
 
 /// The embedded store: jobs in memory or in a directory of this machine.
@@ -37,21 +36,6 @@ struct Inner {
     cut: Option<String>,
 }
 
-struct Threads {
-    sequencer: JoinHandle<()>,
-    syncer: Option<JoinHandle<()>>,
-    reader: JoinHandle<()>,
-    stop_reader: mpsc::Sender<Effect>,
-    background: Option<(Background, Arc<Files>)>,
-    _lock: Option<Box<dyn Send + Sync>>,
-}
-
-impl std::fmt::Debug for Threads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Threads")
-    }
-}
-
 impl Log {
     /// Opens a store, and creates it where there is none. Blocks while it reads what is there:
     /// about a second for a million waiting jobs.
@@ -61,7 +45,7 @@ impl Log {
     /// `Invalid` for options that can't be.
     pub fn open(options: Options) -> Result<Self> {
         let parts = opening::parts(&options)?;
-        Self::start(options, parts)
+        Self::start(options, parts, &threads::spawn)
     }
 
     /// What recovery cut off when the store was opened, in words; `None` where nothing was torn.
@@ -70,7 +54,7 @@ impl Log {
         self.0.cut.as_deref()
     }
 
-    fn start(options: Options, parts: Parts) -> Result<Self> {
+    fn start(options: Options, parts: Parts, spawn: &Spawn) -> Result<Self> {
         let (reader, to_read) = mpsc::channel();
         let clock = Arc::clone(&options.clock);
         let shared = Arc::new(Shared::new(
@@ -113,38 +97,16 @@ impl Log {
         let (background, lock) = match parts.disk {
             None => (None, None),
             Some(disk) => {
-                let files = Arc::clone(&disk.files);
-                let background = Background::start(
-                    &options,
-                    Arc::clone(&shared),
-                    disk.files,
-                    disk.segments,
-                    live,
-                    disk.snapshot,
-                )?;
-                (Some((background, files)), Some(disk.lock))
+                let (shared, files) = (Arc::clone(&shared), Arc::clone(&disk.files));
+                let start = move || {
+                    let (segments, snapshot) = (disk.segments, disk.snapshot);
+                    Background::start(&options, shared, disk.files, segments, live, snapshot)
+                };
+                (Some((start, files)), Some(disk.lock))
             }
         };
-        let syncing = background.is_some().then(|| {
-            let shared = Arc::clone(&shared);
-            spawn("posthaste-syncer", move || shared.sync_until_stopped())
-        });
-        let reading = Arc::clone(&shared);
-        let threads = Threads {
-            sequencer: spawn("posthaste-sequencer", move || sequencer.run())?,
-            syncer: syncing.transpose()?,
-            reader: spawn("posthaste-reader", move || {
-                to_read
-                    .into_iter()
-                    .take_while(|effect| !matches!(effect, Effect::Stop))
-                    .for_each(|effect| {
-                        effect::read_and_release(effect, &reading.bodies, &reading.inbox);
-                    });
-            })?,
-            stop_reader: reader,
-            background,
-            _lock: lock,
-        };
+        let threads = Threads::new(reader, lock);
+        let threads = threads.start(&shared, sequencer, to_read, background, spawn)?;
         Ok(Self(Arc::new(Inner {
             shared,
             threads: Mutex::new(Some(threads)),
@@ -172,9 +134,11 @@ impl Log {
         let now = self.0.shared.clock.now().wall;
         let mut prepared = Vec::with_capacity(commits.len());
         for commit in &commits {
-            let edited = self.edited(commit).await?;
-            prepared.push(edge::prepare(commit, now, |id| {
-                edited.iter().find(|of| of.job.id == id).cloned()
+            // A job that can't be read is the matter of the commit that edits it, and of no other.
+            prepared.push(self.edited(commit).await.and_then(|edited| {
+                edge::prepare(commit, now, |id| {
+                    edited.iter().find(|of| of.job.id == id).cloned()
+                })
             }));
         }
         let asked = Commits {
@@ -204,12 +168,15 @@ impl Log {
     /// The jobs whose payloads a commit edits, whole, to be written anew.
     async fn edited(&self, commit: &Commit) -> Result<Vec<edge::Accepted>> {
         let mut jobs = Vec::new();
-        for command in &commit.commands {
+        for (index, command) in commit.commands.iter().enumerate() {
             if let posthaste_core::Command::Edit { id, edit } = command
                 && edit.payload.is_some()
-                && let Some(view) = self.ask(|reply| Ask::Job(*id, reply)).await?
             {
-                jobs.push(edge::again(view));
+                let view = self.ask(|reply| Ask::Job(*id, reply)).await;
+                jobs.extend(
+                    view.map_err(|error| error.at_command(index))?
+                        .map(edge::again),
+                );
             }
         }
         Ok(jobs)
@@ -284,16 +251,6 @@ fn kept(bytes: &[u8], own: Option<KeyDigest>) -> Option<Kept> {
     body::first_of_key(bytes).map(Kept::Job)
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map_err(|error| {
-            Error::new(ErrorKind::Io, format!("a thread can't be started: {error}"))
-                .next("raise the limit of threads of this user")
-        })
-}
-
 fn health_of(
     options: &Options,
     segments: Option<Arc<Segments>>,
@@ -334,23 +291,7 @@ impl Inner {
         else {
             return Ok(());
         };
-        let mut outcome = Ok(());
-        let _panicked_and_poisoned = threads.sequencer.join();
-        if let Some(syncer) = threads.syncer {
-            let _panicked = syncer.join();
-        }
-        if let Some((background, files)) = threads.background {
-            background.stop();
-            if self.shared.hold().poisoned.is_none() {
-                outcome = self
-                    .shared
-                    .mark(&files, true)
-                    .map_err(|error| io_error("write", &files.dir.join("superblock"), &error));
-            }
-        }
-        let _ended = threads.stop_reader.send(Effect::Stop);
-        let _panicked = threads.reader.join();
-        outcome
+        threads.join(&self.shared)
     }
 }
 
@@ -425,3 +366,6 @@ impl Store for Log {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

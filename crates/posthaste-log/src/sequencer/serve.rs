@@ -53,7 +53,7 @@ impl Sequencer {
             worker: row.worker.and_then(|worker| WorkerName::new(worker).ok()),
             progress: self.progress.get(slot).cloned(),
             pinned,
-            names: row.state.is_final().then(|| names(&row)).flatten(),
+            names: names(&row),
         })
     }
 

@@ -329,6 +329,11 @@ pub(crate) fn everything(store: &Log) -> Result<BTreeMap<u32, JobView>, String> 
             .map_err(|error| format!("no page of jobs: {error}"))?;
         for job in page.jobs {
             let number = number(job.id);
+            if let Some(told) = job.error.as_ref().filter(|it| it.contains("can't be read"))
+                && !job.state.is_final()
+            {
+                return Err(format!("job {number}: {told}"));
+            }
             if found.insert(number, job).is_some() {
                 return Err(format!("job {number} is there twice"));
             }

@@ -18,3 +18,4 @@ mod random;
 mod repairs;
 mod space;
 mod sweeps;
+mod unread;
