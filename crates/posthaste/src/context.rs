@@ -11,7 +11,7 @@ use posthaste_core::{
 };
 use serde::Serialize;
 
-use crate::draft::{IntoDraft, TRACEPARENT};
+use crate::draft::{IntoDraft, TRACEPARENT, TRACESTATE};
 use crate::hub::Posthaste;
 use crate::worker::batch::Held;
 
@@ -116,7 +116,8 @@ impl Cx {
         found.map(|(_, value)| &**value)
     }
 
-    /// The W3C trace context that the job goes on from. Follow-ups take it over by themselves.
+    /// The W3C trace context that the job goes on from. Follow-ups take it over by themselves,
+    /// with its `tracestate`.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
         self.metadata(TRACEPARENT)
@@ -182,7 +183,9 @@ impl Cx {
     /// `Invalid` for what can't be said of a job. What the *store* refuses (say, a unique key that
     /// is held, with [`or_reject`](crate::UniqueRule::or_reject)) fails the attempt.
     pub fn commit_with(&self, job: impl IntoDraft) -> Result<JobId> {
-        let draft = job.into_draft().continue_trace(self.traceparent());
+        let draft = job
+            .into_draft()
+            .continue_trace(self.traceparent(), self.metadata(TRACESTATE));
         let job = draft.build(|| self.hub().mint_id())?;
         let id = job.id;
         self.commit_with_command(Command::Enqueue(job));

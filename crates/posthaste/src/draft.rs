@@ -14,6 +14,8 @@ use crate::units::{millis, millis_u32};
 
 /// The metadata under which a W3C trace context travels.
 pub(crate) const TRACEPARENT: &str = "traceparent";
+/// What vendors add to it.
+pub(crate) const TRACESTATE: &str = "tracestate";
 
 /// A job and what its enqueuer says of it, to be enqueued later or together with others.
 ///
@@ -289,14 +291,24 @@ impl Draft {
         self.map(change)
     }
 
-    /// Goes on from the trace of another job, where it says nothing of its own.
-    pub(crate) fn continue_trace(self, traceparent: Option<&str>) -> Self {
+    /// Goes on from the trace of another job, where it says nothing of its own. What vendors add
+    /// to a trace (`tracestate`) goes with the trace that it belongs to.
+    pub(crate) fn continue_trace(
+        self,
+        traceparent: Option<&str>,
+        tracestate: Option<&str>,
+    ) -> Self {
         let Some(value) = traceparent else {
             return self;
         };
         self.map(|job| {
-            if !job.metadata.iter().any(|(name, _)| &**name == TRACEPARENT) {
-                set_metadata(job, TRACEPARENT, value);
+            if job.metadata.iter().any(|(name, _)| &**name == TRACEPARENT) {
+                return Ok(());
+            }
+            set_metadata(job, TRACEPARENT, value);
+            let own = job.metadata.iter().any(|(name, _)| &**name == TRACESTATE);
+            if let (Some(value), false) = (tracestate, own) {
+                set_metadata(job, TRACESTATE, value);
             }
             Ok(())
         })

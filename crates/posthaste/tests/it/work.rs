@@ -123,10 +123,12 @@ fn follow_ups_are_part_of_the_settle() {
         let hub = Posthaste::test().await.expect("a hub");
         hub.enqueue(Ping { n: 3 })
             .traceparent("00-aa-bb-01")
+            .metadata("tracestate", "vendor=1")
             .await
             .expect("enqueued");
         let worker = hub.worker().on(|job: Ping, cx: Cx| async move {
             assert_eq!(cx.traceparent(), Some("00-aa-bb-01"));
+            assert_eq!(cx.metadata("tracestate"), Some("vendor=1"));
             if job.n > 0 {
                 cx.commit_with(Ping { n: job.n - 1 })?;
             }
