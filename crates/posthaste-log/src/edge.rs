@@ -30,9 +30,9 @@ pub(crate) struct Prepared {
     pub(crate) commands: Lights,
     /// Every record that the commands point into, one after the other.
     pub(crate) records: Bytes,
-    /// A command that edits a job which isn't there, and the job: refused, unless the commit is
-    /// repeated under its key and is answered as it was then.
-    pub(crate) missing: Option<(usize, JobId)>,
+    /// Commands that edit a job which isn't there, and the job: refused, unless the commit is
+    /// repeated under its key and is answered as it was then, or the settle before it is.
+    pub(crate) missing: Vec<(usize, JobId)>,
     /// It adds work: refused when the disk is nearly full.
     pub(crate) grows: bool,
 }
@@ -67,22 +67,19 @@ pub(crate) fn prepare(
         key: digest::of_commit(commit),
         commands: Lights::with_room(commit.commands.len()),
         records: Bytes::new(),
-        missing: None,
+        missing: Vec::new(),
         grows: false,
     };
     let mut records = Vec::with_capacity(records_size(commit));
     for (index, command) in commit.commands.iter().enumerate() {
-        if let Command::Edit { id, edit } = command
-            && edit.payload.is_some()
-            && whole(*id).is_none()
-            && earlier(&commit.commands[..index], *id, now).is_none()
-        {
-            prepared.missing = Some((index, *id));
-            break;
-        }
         let find = |id| whole(id).or_else(|| earlier(&commit.commands[..index], id, now));
         let mut light = one(command, now, &mut prepared, &mut records, &find)
             .map_err(|error| error.at_command(index))?;
+        if let (Command::Edit { id, edit }, Light::Edit { body: None, .. }) = (command, &light)
+            && edit.payload.is_some()
+        {
+            prepared.missing.push((index, *id));
+        }
         if let Light::Settle { digest, .. } = &mut light {
             *digest = digest::with_follow_ups(*digest, &commit.commands[index + 1..]);
         }
@@ -142,15 +139,12 @@ fn one(
             }
             let body = match &edit.payload {
                 None => None,
-                Some(payload) => {
+                Some(payload) => whole(*id).map(|Accepted { mut job, at }| {
                     prepared.grows = true;
-                    let Accepted { mut job, at } = whole(*id).ok_or_else(|| no_such_job(*id))?;
                     job.payload = payload.clone();
                     job.priority = edit.priority.unwrap_or(job.priority);
-                    Some(append(records, |into| {
-                        body::write_job(into, &job, at, None)
-                    }))
-                }
+                    append(records, |into| body::write_job(into, &job, at, None))
+                }),
             };
             Light::Edit {
                 id: *id,

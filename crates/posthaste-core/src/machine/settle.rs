@@ -67,6 +67,14 @@ impl Machine {
         })
     }
 
+    /// Whether this very settle was applied before, and is answered as repeated.
+    #[must_use]
+    pub fn is_settled_so(&self, id: JobId, token: Token, digest: u32, now: WallMs) -> bool {
+        let held = self.slot_of(id).and_then(|slot| self.lease_of.get(slot));
+        let counts = held.is_some_and(|held| held.token == token);
+        !counts && self.settles.get(token, now) == Some(bound_to(id, digest))
+    }
+
     fn not_current(
         &self,
         slot: Option<u32>,

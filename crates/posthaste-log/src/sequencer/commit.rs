@@ -61,8 +61,9 @@ impl Sequencer {
                 KeyLookup::Reused => return Err(Refusal::KeyReused.into()),
             }
         }
-        if let Some((index, id)) = prepared.missing {
-            return Err(edge::no_such_job(id).at_command(index));
+        let mut missing = prepared.missing.iter();
+        if let Some((index, id)) = missing.find(|at| !self.is_done_before(prepared, at.0, moment)) {
+            return Err(edge::no_such_job(*id).at_command(*index));
         }
         if prepared.grows && !self.has_room_to_grow(held, prepared.bytes_max()) {
             return Err(disk_full());
@@ -100,6 +101,21 @@ impl Sequencer {
                 }
                 Ok(Answers::Raw(raws))
             }
+        }
+    }
+
+    /// Whether a command follows a settle that was applied before, together with the command.
+    fn is_done_before(&self, prepared: &Prepared, index: usize, moment: Moment) -> bool {
+        let mut before = prepared.commands[..index].iter().rev();
+        let settle =
+            before.find(|light| matches!(light, Light::Settle { .. } | Light::Heartbeat { .. }));
+        match settle {
+            Some(Light::Settle {
+                id, token, digest, ..
+            }) => self
+                .machine
+                .is_settled_so(*id, *token, *digest, moment.wall),
+            _ => false,
         }
     }
 

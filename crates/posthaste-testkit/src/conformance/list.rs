@@ -27,6 +27,7 @@ macro_rules! with_conformance_cases {
                 attempts_run_out a_snooze_spends_nothing a_release_spends_nothing
                 a_release_may_wait an_undecodable_payload_is_given_an_hour dead cancelled
                 follow_ups_in_the_same_commit follow_ups_of_a_repeated_settle
+                a_follow_up_of_a_repeated_settle_may_be_gone
                 repeated settled_otherwise settles_are_forgotten
                 foreign_tokens a_waiting_job_is_not_settled
             }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use posthaste_core::backoff::Backoff;
-use posthaste_core::command::{Command, Reply};
+use posthaste_core::command::{Command, Edit, Reply};
 use posthaste_core::error::ErrorKind;
 use posthaste_core::ids::Token;
-use posthaste_core::job::{DeadReason, JobState, NewJob, Outcome, Payload, RetryRule};
+use posthaste_core::job::{DeadReason, JobState, NewJob, Outcome, Payload, RetryRule, Start};
 use posthaste_core::limits::{RESULT_BYTES_MAX, SETTLE_MEMORY_MS, UNDECODABLE_GRACE_MS};
 use posthaste_core::port::Leased;
 
@@ -256,6 +256,33 @@ pub fn follow_ups_of_a_repeated_settle(bench: &Bench<'_>) {
     ] {
         bench.check_refused(otherwise, 0, ErrorKind::SettledOtherwise);
     }
+}
+
+/// What follows a repeated settle is not looked at again: the job that it changed may be gone.
+/// Behind a settle that was not applied, it must be there.
+pub fn a_follow_up_of_a_repeated_settle_may_be_gone(bench: &Bench<'_>) {
+    let later = || {
+        let mut job = bench.job();
+        job.start = Start::After(60_000);
+        bench.enqueue(job)
+    };
+    let (edited, next) = (later(), later());
+    let (leased, other) = (running(bench), running(bench));
+    let edit = |id| Command::Edit {
+        id,
+        edit: Edit {
+            payload: Some(Payload::json("1")),
+            ..Edit::default()
+        },
+    };
+    let settled = || vec![settle(&leased, done()), edit(edited), edit(next)];
+    assert_eq!(bench.commit(settled()).expect("accepted").replies.len(), 3);
+    assert_eq!(bench.one(Command::Delete(edited)), Ok(Reply::Deleted));
+    let replies = bench.commit(settled()).expect("repeated").replies;
+    assert_eq!(replies[1..], [Reply::Repeated, Reply::Repeated]);
+    let mut more = settled();
+    more.extend([settle(&other, done()), edit(edited)]);
+    bench.check_refused(more, 4, ErrorKind::NotFound);
 }
 
 /// A settle that was applied says ok again, also when the job went on or is gone.
