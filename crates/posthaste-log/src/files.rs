@@ -37,6 +37,7 @@ pub(crate) fn lost_dir(dir: &Path) -> PathBuf {
 pub(crate) fn io_error(what: &str, path: &Path, error: &io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
+        io::ErrorKind::NotADirectory => ErrorKind::Invalid,
         _ => ErrorKind::Io,
     };
     let told = Error::new(kind, format!("can't {what} {}: {error}", path.display()));

@@ -1,6 +1,7 @@
 //! What comes before a store has threads: its options judged, its directory locked, read and made
 //! into the parts it is built from. What the bytes mean is the matter of `recovery`.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -74,14 +75,40 @@ fn check_options(options: &Options) -> Result<()> {
         )
         .next("use 1ms to 1m"));
     }
+    if options.location == Location::Memory {
+        options.durability.must_be_sync("memory:")?;
+    }
     Ok(())
+}
+
+impl Durability {
+    /// Refuses an interval for a store, named, that isn't a directory and so can't keep one.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    pub fn must_be_sync(self, store: &str) -> Result<()> {
+        match self {
+            Self::Sync => Ok(()),
+            Self::Interval(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{store} has no durability interval=…: only a directory is synced"),
+            )
+            .next("leave the sync interval out, or open a directory: file:./data")),
+        }
+    }
 }
 
 fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
     options
         .disk
         .create_dir_all(dir)
-        .map_err(|error| io_error("create", dir, &error))?;
+        .map_err(|error| match error.kind() {
+            // A file has that name.
+            io::ErrorKind::AlreadyExists => {
+                io_error("use", dir, &io::ErrorKind::NotADirectory.into())
+            }
+            _ => io_error("create", dir, &error),
+        })?;
     let warning = file_system(options, dir)?;
     let lock = lock(&*options.disk, dir, options.lock_wait_ms)?;
     let mono = options.clock.now().mono;
@@ -159,7 +186,7 @@ pub(crate) fn lock(disk: &dyn Disk, dir: &Path, wait_ms: u64) -> Result<Box<dyn 
                 format!("process {by}")
             };
             return Err(Error::new(ErrorKind::Locked, format!("{} is held by {by}", dir.display()))
-                .next("stop it, talk to its server with --store http://…, or wait for it with --lock-wait 30s"));
+                .next("stop it, or talk to its server with --store http://…; a server that is to follow it waits: posthaste serve --lock-wait 30s"));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -53,8 +53,8 @@ impl Posthaste {
 
 impl Options {
     /// Acknowledges once a commit is written and not yet synced; a sync follows within
-    /// `interval`. Survives kill -9; a power cut may take the last interval. For `file:` only.
-    /// Default: acknowledges once it is synced.
+    /// `interval`. Survives kill -9; a power cut may take the last interval. For `file:` only: any
+    /// other store is refused as `Unsupported`. Default: acknowledges once it is synced.
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.durability = Durability::Interval(millis_u32(interval).max(1));
         self
@@ -95,7 +95,10 @@ impl Options {
                 self.embedded(Location::Directory(PathBuf::from(path)))
                     .await
             }
-            "http" => remote(url).await,
+            "http" => {
+                self.durability.must_be_sync("http:")?;
+                remote(url).await
+            }
             _ => Err(unknown(url, scheme)),
         }
     }

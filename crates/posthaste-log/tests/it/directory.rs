@@ -93,7 +93,7 @@ fn a_file_where_the_directory_should_be_is_named() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let error = Log::open(Options::new(Location::Directory(file.path().to_owned())));
     let error = error.expect_err("it is a file");
-    assert_eq!(error.kind(), ErrorKind::Io);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(
         error
             .message()

@@ -44,6 +44,7 @@ enum Place<'a> {
 pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
     let location = match place(url)? {
         Place::Server => {
+            how.durability.must_be_sync("http:")?;
             return Ok(Arc::clone(posthaste::Posthaste::open(url).await?.store()));
         }
         Place::Memory => Location::Memory,

@@ -1,5 +1,7 @@
 //! Opening by URL, and what a URL can't be.
 
+use std::time::Duration;
+
 use posthaste::{ErrorKind, Posthaste};
 
 use crate::{Ping, run};
@@ -23,6 +25,16 @@ fn an_unknown_url_names_the_known_ones() {
     check_refused("file:", ErrorKind::Invalid, "file:./data");
     check_refused("memory:./data", ErrorKind::Invalid, "memory: takes no path");
     assert!(known.starts_with("known"));
+}
+
+#[test]
+fn a_sync_interval_is_refused_where_nothing_is_synced() {
+    for url in ["memory:", "http://127.0.0.1:1"] {
+        let options = Posthaste::options().sync_interval(Duration::from_millis(50));
+        let error = run(options.open(url)).expect_err(url);
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("interval"), "{error}");
+    }
 }
 
 #[test]
