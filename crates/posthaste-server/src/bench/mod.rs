@@ -22,6 +22,7 @@ use posthaste_log::{Location, Log, Options};
 
 use crate::cli::Global;
 use crate::cli::print;
+use crate::cli::signal::Ending;
 use report::Report;
 
 /// What to measure.
@@ -58,6 +59,9 @@ const SECTIONS: [&str; 10] = [
     "space",
 ];
 
+/// How often it is tried to remove the scratch directory of a run that was stopped.
+const REMOVE_TRIES: u32 = 1_000;
+
 /// What every section is given.
 struct Bench {
     dir: tempfile::TempDir,
@@ -67,6 +71,7 @@ struct Bench {
 
 pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
     let Command::Jobs(args) = command;
+    let ending = Ending::new()?;
     let base = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let dir = tempfile::Builder::new()
         .prefix("posthaste-bench-")
@@ -78,6 +83,8 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
             )
             .next("name a directory that can be written to, with --dir")
         })?;
+    print::remove_at_the_end(dir.path());
+    tokio::spawn(stop_when_asked(ending, dir.path().to_owned()));
     let payload = yardstick::payload(args.payload as usize);
     let mut bench = Bench {
         dir,
@@ -102,6 +109,26 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
     }
     bench.report.print(global.json);
     Ok(())
+}
+
+/// Ends the program when it is asked to, wherever it is, and leaves nothing of it on the disk. A
+/// figure that was cut short says nothing, so none is told.
+async fn stop_when_asked(mut ending: Ending, dir: PathBuf) {
+    ending.wait().await;
+    // The stores in it go on until the end, and may make a file meanwhile.
+    for _ in 0..REMOVE_TRIES {
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            _ => {
+                print::note("stopped; nothing is left of it on the disk");
+                std::process::exit(1);
+            }
+        }
+    }
+    print::warning(&format!("{} could not be removed", dir.display()));
+    std::process::exit(1);
 }
 
 impl Bench {
