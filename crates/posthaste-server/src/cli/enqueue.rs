@@ -1,13 +1,16 @@
 //! `enqueue`: one job, or one for each line of standard input.
 
+mod rules;
+
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste::wire;
+use posthaste_core::backoff::Backoff;
 use posthaste_core::command::CommitKey;
 use posthaste_core::ids::Tag;
-use posthaste_core::job::{OnConflict, RetryRule, Start, StateSet, Unique, UniqueBy};
+use posthaste_core::job::{RetryRule, Start};
 use posthaste_core::{
     Command, Commit, Committed, Error, ErrorKind, KindName, NewJob, Payload, Priority, QueueName,
     Reply, Result, Store, limits,
@@ -71,15 +74,18 @@ pub(super) struct Args {
     /// Longest time for one attempt
     #[arg(long, default_value = "15m", value_name = "DURATION")]
     timeout: wire::Span,
+    /// Delay after a failed attempt: DURATION for the same one each time, or any of
+    /// base=…,factor=…,max=…,jitter=… [default: base=1s,factor=2,max=6h,jitter=25]
+    #[arg(long, value_name = "RULE", value_parser = rules::backoff)]
+    backoff: Option<Backoff>,
+    /// Do not keep the result with the completed job
+    #[arg(long)]
+    no_result: bool,
     /// One effect for one key, for 24 hours
     #[arg(long, value_name = "KEY", conflicts_with_all = ["lines", "json_lines"])]
     idempotency_key: Option<String>,
-    /// At most one unfinished job of this kind and key; the one that is there is answered
-    #[arg(long, value_name = "KEY", conflicts_with = "unique_payload")]
-    unique_key: Option<String>,
-    /// At most one unfinished job of this kind and payload
-    #[arg(long)]
-    unique_payload: bool,
+    #[command(flatten)]
+    unique: rules::Uniqueness,
     /// Words to find it by
     #[arg(long = "tag", value_name = "WORD,…", value_delimiter = ',')]
     tags: Vec<Tag>,
@@ -149,19 +155,11 @@ fn model(args: &Args) -> Result<NewJob> {
             )
             .next("give at most 7d")
         })?,
-        ..RetryRule::default()
+        backoff: args.backoff.unwrap_or_default(),
     };
+    job.keep_result = !args.no_result;
     job.idempotency_key = args.idempotency_key.as_deref().map(Arc::from);
-    let by = match &args.unique_key {
-        Some(key) => Some(UniqueBy::Key(key.as_str().into())),
-        None => args.unique_payload.then_some(UniqueBy::Payload),
-    };
-    job.unique = by.map(|by| Unique {
-        by,
-        period_ms: None,
-        states: StateSet::UNFINISHED,
-        on_conflict: OnConflict::Existing,
-    });
+    job.unique = args.unique.rule()?;
     job.tags.clone_from(&args.tags);
     let metadata = args.metadata.iter();
     job.metadata = metadata
