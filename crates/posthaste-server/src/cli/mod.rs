@@ -20,17 +20,19 @@ pub(crate) mod store;
 mod verify;
 mod work;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind as Usage;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use posthaste_core::{Error, ErrorKind, Result};
 
 use config::Config;
 
 /// Durable background jobs: one binary, its own log, nothing to install.
 #[derive(Debug, Parser)]
-#[command(name = "posthaste", version, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "posthaste", version, max_term_width = 100)]
 struct Cli {
     /// The store: memory:, file:DIR, or http://HOST:PORT
     ///
@@ -99,7 +101,10 @@ pub(crate) const SERVER: &str = "http://127.0.0.1:7766";
 
 /// Reads the command line, does what it says, and answers with the exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let json = cli.json;
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -108,6 +113,46 @@ pub(crate) fn main() -> ExitCode {
             exit::code(error.kind())
         }
     }
+}
+
+/// What the arguments say; else what was told about them (help is told too), as an exit code.
+fn parse(arguments: Vec<OsString>) -> Result<Cli, ExitCode> {
+    let as_json = arguments.iter().any(|argument| argument == "--json");
+    let matches = with_exit_codes(Cli::command()).try_get_matches_from(arguments);
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let asked_for = matches!(error.kind(), Usage::DisplayHelp | Usage::DisplayVersion);
+        if as_json && !asked_for {
+            print::error(&usage(&error), true);
+            return exit::code(ErrorKind::Invalid);
+        }
+        // Where nobody listens there is nobody to tell.
+        drop(error.print());
+        u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+    })
+}
+
+/// Has the help of every command end with the table of exit codes.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let own = command.get_after_help().map(ToString::to_string);
+    let help = own.map_or_else(
+        || exit::HELP.to_owned(),
+        |own| format!("{own}\n\n{}", exit::HELP),
+    );
+    command.after_help(help).mut_subcommands(with_exit_codes)
+}
+
+/// A usage error in our own words: what is wrong, and what to do.
+fn usage(error: &clap::Error) -> Error {
+    let told = error.render().to_string();
+    let (what, more) = told.split_once("\n\n").unwrap_or((&told, ""));
+    let what = what.trim().trim_start_matches("error: ");
+    let next: Vec<&str> = more
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    Error::new(ErrorKind::Invalid, what).next(next.join("; "))
 }
 
 fn start(cli: Cli) -> Result<()> {

@@ -62,7 +62,7 @@ Its exit code says how the attempt ended:
 Except on 0, the end of standard error is kept as the error. A timeout, a cancelled job and the
 end of the grace send SIGTERM to the command's process group, and SIGKILL after --kill-after.
 
-Exit codes of work itself: see posthaste --help";
+What follows are the exit codes of work itself.";
 
 fn queue(text: &str) -> Result<(QueueName, u32)> {
     let (name, weight) = text.split_once('=').unwrap_or((text, "1"));

@@ -7,14 +7,14 @@ use rustix::process::Signal;
 
 use crate::binary::{self, Running, posthaste, run, run_with};
 
-fn check(output: &Output, code: i32, says: &str) {
+pub(crate) fn check(output: &Output, code: i32, says: &str) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{says}: {said}");
     assert!(said.contains(says), "{said} does not say {says:?}");
 }
 
 /// The same, for refusals of our own: they tell the next step.
-fn check_next(output: &Output, code: i32, says: &str) {
+pub(crate) fn check_next(output: &Output, code: i32, says: &str) {
     check(output, code, says);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -23,7 +23,7 @@ fn check_next(output: &Output, code: i32, says: &str) {
     );
 }
 
-fn dir() -> tempfile::TempDir {
+pub(crate) fn dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
@@ -77,6 +77,20 @@ fn bad_usage_is_told_apart_by_its_exit_code() {
         2,
         "loopback",
     );
+    for store in ["memory:", "http://127.0.0.1:1"] {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--durability"];
+        let serve = run(&[&serve[..], &["interval=1s", "--store", store]].concat());
+        check_next(&serve, 2, "interval=");
+    }
+    std::fs::write(dir.path().join("file"), "no store").expect("a file");
+    for command in ["serve", "enqueue"] {
+        let arguments: &[&str] = match command {
+            "serve" => &["serve", "--listen", "127.0.0.1:0"],
+            _ => &["enqueue", "--kind", "a"],
+        };
+        let output = run(&[arguments, &["--store", "file:file"]].concat());
+        check_next(&output, 2, "next: name a directory");
+    }
     let absent = "01890a5d-ac96-774b-bcce-b302099a8057";
     check_next(
         &run(&["jobs", "show", absent, "--store", "memory:"]),

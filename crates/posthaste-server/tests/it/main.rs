@@ -12,5 +12,6 @@ mod life;
 mod random;
 mod served;
 mod shop;
+mod usage;
 mod walkthrough;
 mod watched;

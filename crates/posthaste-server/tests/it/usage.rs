@@ -1,0 +1,111 @@
+//! What can be said on the command line, and how it is told what it can't be.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::binary::{Running, posthaste, run};
+use crate::command_line::{check, check_next, dir};
+
+#[test]
+fn enqueue_says_all_that_http_can_say() {
+    let dir = dir();
+    let job = |more: &[&str]| {
+        let job = ["enqueue", "--kind", "a", "--store", "file:data"];
+        run(dir.path(), &[&job, more].concat())
+    };
+    let rules = [
+        "--unique-key",
+        "one",
+        "--unique-period",
+        "1h",
+        "--unique-states",
+        "available,completed",
+        "--on-conflict",
+    ];
+    let with = |what| job(&[&rules[..], &[what]].concat());
+    let rule = [
+        "--backoff",
+        "base=2s,factor=3",
+        "--no-result",
+        "--unique-payload",
+    ];
+    assert_eq!(job(&rule).status.code(), Some(0));
+    assert_eq!(with("reject").status.code(), Some(0));
+    check_next(&with("reject"), 4, "unique");
+    let again = with("existing");
+    assert!(
+        String::from_utf8_lossy(&again.stdout).contains("was there before"),
+        "{again:?}"
+    );
+    check(&job(&["--unique-period", "1h"]), 2, "--unique-key");
+    check(
+        &job(&["--unique-key", "a", "--unique-states", "daed"]),
+        2,
+        "dead",
+    );
+    check(&job(&["--backoff", "factr=2"]), 2, "factor");
+}
+
+#[test]
+fn usage_errors_are_json_where_json_is_asked_for() {
+    let dir = dir();
+    for (arguments, says) in [
+        (&["jobs", "list", "--stat", "dead"][..], "--stat"),
+        (&["enqueue"], "--kind"),
+        (&["wrok"], "wrok"),
+    ] {
+        let output = run(dir.path(), &[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said: serde_json::Value = serde_json::from_slice(&output.stderr).expect("JSON");
+        assert_eq!(said["error"], "invalid", "{said}");
+        let message = said["message"].as_str().expect("a message");
+        assert!(message.contains(says), "{said}");
+        assert!(!message.contains("Usage"), "{said}");
+        assert!(
+            said["next"]
+                .as_str()
+                .is_some_and(|next| next.contains("--help")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn every_help_ends_with_the_exit_codes() {
+    let dir = dir();
+    for command in [
+        &["--help"][..],
+        &["serve", "-h"],
+        &["dead", "redrive", "--help"],
+    ] {
+        let output = run(dir.path(), command);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{command:?}");
+        assert!(
+            said.trim_end().ends_with("8  written by a newer version"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_benchmark_that_is_stopped_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let dir = dir();
+        let mut command = posthaste(dir.path());
+        command.args(["bench", "jobs", "--only", "backlog"]);
+        let mut bench = Running::start(command.stderr(Stdio::piped()));
+        let told = bench.child.stderr.take().expect("a standard error");
+        let mut told = BufReader::new(told);
+        let mut line = String::new();
+        told.read_line(&mut line).expect("a line");
+        assert!(line.contains("measuring backlog"), "{line}");
+        let made = || std::fs::read_dir(dir.path()).expect("a directory").count();
+        assert_eq!(made(), 1, "its scratch directory");
+        bench.signal(signal);
+        assert_eq!(bench.ended(), Some(1));
+        assert_eq!(made(), 0, "{signal:?}");
+    }
+}
