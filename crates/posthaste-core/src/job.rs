@@ -387,6 +387,8 @@ pub enum Outcome {
         delay_ms: u64,
         /// The worker could not read the payload: after an hour of this the job is dead.
         undecodable: bool,
+        /// Why, where there is something to say; kept as the job's error, and cut at 64 KiB.
+        error: Option<Arc<str>>,
     },
 }
 

@@ -267,12 +267,13 @@ fn settle(id: JobId, token: Token, outcome: &Outcome, records: &mut Vec<u8>) -> 
         Outcome::Release {
             delay_ms,
             undecodable,
+            error: text,
         } => (
             Ending::Release {
                 delay_ms: *delay_ms,
                 undecodable: *undecodable,
             },
-            None,
+            text.as_ref().and_then(|text| error(text, records)),
         ),
     };
     Light::Settle {

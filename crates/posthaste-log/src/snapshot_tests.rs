@@ -86,6 +86,7 @@ fn live(store: &Log, clock: &ManualClock, first: u64) {
                 4 => Outcome::Release {
                     delay_ms: 0,
                     undecodable: false,
+                    error: None,
                 },
                 _ => return None,
             };

@@ -170,9 +170,11 @@ impl Parts {
             Outcome::Release {
                 delay_ms,
                 undecodable,
+                error,
             } => {
                 self.number(*delay_ms);
                 self.number(*undecodable);
+                self.maybe(error.as_deref(), Self::text);
             }
         }
     }

@@ -251,6 +251,7 @@ impl HandlerError {
                 Outcome::Release {
                     delay_ms: UNDECODABLE_DELAY_MS,
                     undecodable: true,
+                    error: Some(error),
                 }
             }
         }

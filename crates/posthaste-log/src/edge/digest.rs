@@ -27,9 +27,11 @@ pub(super) fn of_outcome(outcome: &Outcome) -> u32 {
         Outcome::Release {
             delay_ms,
             undecodable,
+            error,
         } => {
             add(&delay_ms.to_le_bytes());
             add(&[u8::from(*undecodable)]);
+            add(error.as_deref().unwrap_or_default().as_bytes());
         }
     }
     crc.max(1)

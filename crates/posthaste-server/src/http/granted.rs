@@ -78,6 +78,7 @@ fn release((id, token): (JobId, Token)) -> Commit {
         outcome: Outcome::Release {
             delay_ms: 0,
             undecodable: false,
+            error: None,
         },
     })
 }

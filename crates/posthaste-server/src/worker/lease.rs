@@ -124,6 +124,7 @@ async fn attempt(shared: &Shared, job: &Leased) -> Option<Outcome> {
         (Err(_), Stop::Leaving | Stop::Go) => Some(Outcome::Release {
             delay_ms: 0,
             undecodable: false,
+            error: None,
         }),
     }
 }

@@ -106,6 +106,7 @@ pub fn a_running_job_is_told_that_it_is_cancelled(bench: &Bench<'_>) {
         Outcome::Release {
             delay_ms: 0,
             undecodable: false,
+            error: None,
         },
         Outcome::Cancel {
             reason: Arc::from("told to"),

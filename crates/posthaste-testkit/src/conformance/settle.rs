@@ -23,6 +23,7 @@ fn release(delay_ms: u64, undecodable: bool) -> Outcome {
     Outcome::Release {
         delay_ms,
         undecodable,
+        error: undecodable.then(|| Arc::from("field a is missing")),
     }
 }
 
@@ -193,6 +194,7 @@ pub fn an_undecodable_payload_is_given_an_hour(bench: &Bench<'_>) {
         (view.attempt, view.reason),
         (0, Some(DeadReason::Undecodable))
     );
+    assert_eq!(view.error.as_deref(), Some("field a is missing"));
 }
 
 /// A handler may give a job up.

@@ -96,6 +96,12 @@ impl Model {
     fn end_attempt(&mut self, id: JobId, outcome: &Outcome) -> Result<()> {
         let wall = self.now.wall;
         let cancelling = self.row(id)?.cancelling;
+        if let Outcome::Release {
+            error: Some(error), ..
+        } = outcome
+        {
+            self.row(id)?.error = Some(cut(error));
+        }
         match outcome {
             Outcome::Completed { result } => {
                 let row = self.row(id)?;
@@ -131,6 +137,7 @@ impl Model {
             Outcome::Release {
                 delay_ms,
                 undecodable,
+                error: _,
             } => self.release(id, *delay_ms, *undecodable)?,
         }
         Ok(())

@@ -153,6 +153,7 @@ impl Life<'_> {
             outcome = Outcome::Release {
                 delay_ms: 10_000,
                 undecodable: true,
+                error: self.draw.one_in(2).then(|| Arc::from("can't be read")),
             };
         }
         Command::Settle { id, token, outcome }

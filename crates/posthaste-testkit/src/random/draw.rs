@@ -109,10 +109,12 @@ impl Draw {
             9 => Outcome::Release {
                 delay_ms: if self.one_in(2) { 0 } else { delay_ms },
                 undecodable: false,
+                error: self.one_in(4).then_some(text),
             },
             10 => Outcome::Release {
                 delay_ms: 30 * 60_000,
                 undecodable: true,
+                error: Some(text),
             },
             _ => Outcome::Completed { result: None },
         }

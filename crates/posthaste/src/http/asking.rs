@@ -142,6 +142,7 @@ fn release(job: &Leased) -> Commit {
         outcome: Outcome::Release {
             delay_ms: 0,
             undecodable: false,
+            error: None,
         },
     })
 }

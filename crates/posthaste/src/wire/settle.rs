@@ -1,5 +1,7 @@
 //! Settling: how an attempt ended.
 
+use std::sync::Arc;
+
 use posthaste_core::{Command as Core, Error, ErrorKind, JobId, Outcome, Payload, Result, Token};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,7 +37,7 @@ pub struct Settle {
     /// What the bytes are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_content_type: Option<String>,
-    /// With `retry` and `dead`: what went wrong; with `cancel`: why. Cut at 64 KiB.
+    /// With `retry` and `dead`: what went wrong; with `cancel` and `release`: why. Cut at 64 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// With `retry`: instead of the backoff. With `snooze`: required. With `release`: default none.
@@ -140,7 +142,9 @@ impl Settle {
             Outcome::Release {
                 delay_ms,
                 undecodable,
+                error,
             } => {
+                settle.error = error.as_deref().map(str::to_owned);
                 settle.delay = Some(Span(*delay_ms));
                 settle.undecodable = *undecodable;
                 OutcomeWord::Release
@@ -164,7 +168,7 @@ fn read_outcome(word: OutcomeWord, fields: Fields) -> Result<Outcome> {
         (
             "error",
             fields.error.is_some(),
-            matches!(word, Retry | Cancel | Dead),
+            matches!(word, Retry | Cancel | Dead | Release),
         ),
         (
             "delay",
@@ -181,7 +185,8 @@ fn read_outcome(word: OutcomeWord, fields: Fields) -> Result<Outcome> {
         )
         .next("leave it out"));
     }
-    let text = fields.error.unwrap_or_default().into();
+    let error = fields.error.map(Arc::from);
+    let text = error.clone().unwrap_or_default();
     Ok(match word {
         Completed => Outcome::Completed {
             result: fields.result,
@@ -201,6 +206,7 @@ fn read_outcome(word: OutcomeWord, fields: Fields) -> Result<Outcome> {
         Release => Outcome::Release {
             delay_ms: fields.delay_ms.unwrap_or(0),
             undecodable: fields.undecodable,
+            error,
         },
     })
 }

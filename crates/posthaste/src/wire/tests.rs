@@ -94,6 +94,7 @@ fn commands_survive_the_wire() {
         settle(Outcome::Release {
             delay_ms: 30_000,
             undecodable: true,
+            error: Some("a field is missing".into()),
         }),
         Core::Heartbeat {
             id: id(3),

@@ -104,6 +104,7 @@ impl Settler {
             outcome: Outcome::Release {
                 delay_ms: 0,
                 undecodable: false,
+                error: None,
             },
             follow_ups: Vec::new(),
         });
@@ -301,6 +302,7 @@ fn refused_for_now(mut ended: Ended, error: Error) -> Next {
     ended.outcome = Outcome::Release {
         delay_ms: 0,
         undecodable: false,
+        error: None,
     };
     Next::Now(ended)
 }

@@ -136,6 +136,7 @@ fn ended(held: &Held) -> Option<Option<Outcome>> {
         Some(Some(Outcome::Release {
             delay_ms: 0,
             undecodable: false,
+            error: None,
         }))
     } else {
         None
