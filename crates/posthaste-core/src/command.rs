@@ -33,6 +33,7 @@ pub enum Command {
     /// Call a job off. A running one is told at its next heartbeat.
     Cancel(JobId),
     /// Run a waiting job now; bring a dead or cancelled one back with all its attempts (redrive).
+    /// A deadline that has passed is lifted then: who brings a job back wants it run.
     Retry(JobId),
     /// Forget a job that isn't running.
     Delete(JobId),

@@ -124,6 +124,7 @@ pub(crate) struct Row {
     pub(crate) attempt: u16,
     pub(crate) crashes: u8,
     pub(crate) at: WallMs,
+    pub(crate) deadline: Option<WallMs>,
     pub(crate) cancelling: bool,
     pub(crate) place: Place,
     pub(crate) note: Place,
@@ -318,7 +319,7 @@ fn read_leased(
         priority: grant.priority,
         lease_ms,
         timeout_ms: job.summary.retry.timeout_ms,
-        deadline: job.summary.deadline,
+        deadline: grant.deadline,
         enqueued_at: job.accepted,
         tags,
         metadata,
@@ -345,7 +346,6 @@ impl Row {
         let mut view = JobView {
             retry: job.summary.retry,
             enqueued_at: job.accepted,
-            deadline: job.summary.deadline,
             tags,
             metadata,
             ..self.view(queue, kind, job.payload(&bytes))
@@ -436,7 +436,7 @@ impl Row {
             retry: RetryRule::default(),
             enqueued_at: self.at,
             at: self.at,
-            deadline: None,
+            deadline: self.deadline,
             cancelling: self.cancelling,
             reason: self.reason,
             error: None,

@@ -92,7 +92,8 @@ impl Posthaste {
         self.change(Command::Cancel(id)).await
     }
 
-    /// Runs a waiting job now; brings a dead or cancelled one back with all its attempts.
+    /// Runs a waiting job now; brings a dead or cancelled one back with all its attempts, and
+    /// without its deadline where that has passed.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` where it is running or completed; what the store adds.

@@ -267,6 +267,8 @@ pub struct Grant {
     pub attempt: u16,
     /// Its rank.
     pub priority: Priority,
+    /// Past this it is not started any more. Its body still says the first one where it was lifted.
+    pub deadline: Option<WallMs>,
 }
 
 /// What the machine knows of one job, for people.
@@ -292,6 +294,8 @@ pub struct RowView<'a> {
     pub crashes: u8,
     /// When it became or becomes ready; when it ended.
     pub at: WallMs,
+    /// Past this it is not started any more.
+    pub deadline: Option<WallMs>,
     /// It is being called off.
     pub cancelling: bool,
     /// Where its body is.

@@ -159,6 +159,7 @@ impl Machine {
             place: row.place(),
             attempt: row.life().attempt.saturating_add(1),
             priority: priority(self.lane_ids.get(row.lane).priority),
+            deadline: self.deadline(slot, row),
         }
     }
 }

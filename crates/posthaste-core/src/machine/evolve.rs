@@ -67,6 +67,7 @@ impl Machine {
             | Fact::Edited { slot, .. } => self.about(slot, fact, None),
             Fact::Unclaimed { slot } => self.unclaimed(slot.0),
             Fact::Unreadable { slot, since } => self.unreadable(slot.0, since),
+            Fact::DeadlineLifted { slot } => self.deadline_lifted(slot.0),
             Fact::Deleted { slot } => self.deleted(slot.0, fact),
         }
         if !self.recording {
@@ -188,6 +189,16 @@ impl Machine {
         self.exchange(slot, row, None);
         let old = self.unreadable_since.set(slot, Some(since));
         self.record(Undo::Unreadable { slot, old });
+    }
+
+    fn deadline_lifted(&mut self, slot: u32) {
+        let Some(mut row) = self.rows.job(slot).copied() else {
+            return;
+        };
+        row.set(Mark::Deadline, false);
+        self.exchange(slot, row, None);
+        let old = self.deadline_of.set(slot, None);
+        self.record(Undo::Deadline { slot, old });
     }
 
     fn deleted(&mut self, slot: u32, fact: &Fact<'_>) {

@@ -166,6 +166,11 @@ pub enum Fact<'a> {
         /// When. The grace counts from here.
         since: WallMs,
     },
+    /// A job has no deadline any more: it was brought back after that had passed.
+    DeadlineLifted {
+        /// Which job.
+        slot: Slot,
+    },
     /// A job is forgotten.
     Deleted {
         /// Which job.

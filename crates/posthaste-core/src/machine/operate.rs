@@ -54,6 +54,11 @@ impl Machine {
             }
             JobState::Available => {}
             JobState::Dead | JobState::Cancelled => {
+                let deadline = self.deadline_of.get(slot);
+                if deadline.is_some_and(|deadline| *deadline <= course.now()) {
+                    // Who brings it back wants it run, late as it is.
+                    self.put(Fact::DeadlineLifted { slot: Slot(slot) }, course);
+                }
                 let to = To::Available {
                     order: self.last_order + 1,
                     ready: course.now(),

@@ -103,6 +103,7 @@ impl SavedJob {
             Fact::Deleted { .. } => return None,
             Fact::Unclaimed { .. } => self.unique = None,
             Fact::Unreadable { since, .. } => self.unreadable = Some(since),
+            Fact::DeadlineLifted { .. } => self.deadline = None,
             Fact::Edited { priority, .. } => self.priority = priority,
             Fact::Leased {
                 token,
@@ -137,6 +138,7 @@ impl Fact<'_> {
             | Self::Copied { slot, .. }
             | Self::Unclaimed { slot }
             | Self::Unreadable { slot, .. }
+            | Self::DeadlineLifted { slot }
             | Self::Deleted { slot } => Some(*slot),
             Self::KeyTaken { .. }
             | Self::AnswerCopied { .. }

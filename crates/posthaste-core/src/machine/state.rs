@@ -14,7 +14,7 @@ use crate::machine::hash::Sides;
 use crate::machine::ids::Ids;
 use crate::machine::keys::Keys;
 use crate::machine::pool::Pool;
-use crate::machine::rows::{List, NONE, Rows};
+use crate::machine::rows::{List, Mark, NONE, Row, Rows};
 use crate::machine::settles::Settles;
 use crate::machine::undo::Undo;
 use crate::time::{MonoMs, WallMs};
@@ -232,6 +232,7 @@ impl Machine {
             attempt: life.attempt.saturating_add(u16::from(running)),
             crashes: life.crashes,
             at: life.at,
+            deadline: self.deadline(slot.0, row),
             cancelling: life.cancelling,
             place: life.place,
             note: life.note,
@@ -240,6 +241,12 @@ impl Machine {
                 .filter(|_| running)
                 .map(|lease| &**self.workers.get(lease.worker)),
         })
+    }
+
+    /// The deadline of the job whose row this is.
+    pub(super) fn deadline(&self, slot: u32, row: &Row) -> Option<WallMs> {
+        let marked = row.has(Mark::Deadline);
+        marked.then(|| self.deadline_of.get(slot).copied())?
     }
 
     /// The number of the job with this id, where its body or its note is kept at `place`.

@@ -29,6 +29,7 @@ const REACHED: &str = "
     answer Configured, answer Noted, repeated settle, told of a cancel, existing job,
     fact Enqueued, fact KeyTaken, fact Leased, fact Changed, fact CancelAsked, fact Edited,
     fact Copied, fact AnswerCopied, fact Unclaimed, fact Unreadable, fact Deleted,
+    fact DeadlineLifted,
     fact KeysForgotten, fact SettlesForgotten, fact QueueSet,
     fact TokensPassed,
     cause Due, cause Settled, cause Lapsed, cause Expired, cause Asked, cause Corrupt,

@@ -35,6 +35,7 @@ fn tag(fact: &Fact<'_>) -> u8 {
         Fact::Unclaimed { .. } => 13,
         Fact::Unreadable { .. } => 14,
         Fact::TokensPassed { .. } => 15,
+        Fact::DeadlineLifted { .. } => 16,
     }
 }
 
@@ -96,9 +97,10 @@ pub(crate) fn write(into: &mut Vec<u8>, fact: &Fact<'_>) {
             write_cause(into, cause);
             write_to(into, to);
         }
-        Fact::CancelAsked { slot } | Fact::Deleted { slot } | Fact::Unclaimed { slot } => {
-            into.u32(slot.0);
-        }
+        Fact::CancelAsked { slot }
+        | Fact::Deleted { slot }
+        | Fact::Unclaimed { slot }
+        | Fact::DeadlineLifted { slot } => into.u32(slot.0),
         Fact::Unreadable { slot, since } => {
             into.u32(slot.0);
             into.u64(since.0);
@@ -311,6 +313,9 @@ fn read_one<'a>(
         },
         15 => Fact::TokensPassed {
             upto: Token(take.u64()?),
+        },
+        16 => Fact::DeadlineLifted {
+            slot: Slot(take.u32()?),
         },
         _ => return Err(Damage::Bad("fact")),
     })

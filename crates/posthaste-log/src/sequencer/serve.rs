@@ -47,6 +47,7 @@ impl Sequencer {
             attempt: row.attempt,
             crashes: row.crashes,
             at: row.at,
+            deadline: row.deadline,
             cancelling: row.cancelling,
             place: row.place,
             note: row.note,

@@ -36,7 +36,7 @@ pub(super) enum Command {
         #[arg(required = true)]
         ids: Vec<JobId>,
     },
-    /// Run waiting jobs now; bring dead or cancelled ones back
+    /// Run waiting jobs now; bring dead or cancelled ones back, late as they may be
     Retry {
         /// The jobs' ids
         #[arg(required = true)]

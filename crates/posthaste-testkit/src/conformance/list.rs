@@ -54,6 +54,7 @@ macro_rules! with_conformance_cases {
             }
             operate {
                 cancel_a_waiting_job cancel_what_has_ended run_a_waiting_job_now redrive
+                redrive_after_the_deadline
                 run_what_runs_or_ran delete delete_what_runs edit_a_waiting_job edit_a_start
                 edit_a_dead_job edit_what_cannot_be queue_settings totals
             }

@@ -3,7 +3,9 @@
 use posthaste_core::command::{Command, Edit, QueueSettings, Reply};
 use posthaste_core::error::ErrorKind;
 use posthaste_core::ids::JobId;
-use posthaste_core::job::{JobState, NewJob, Outcome, Payload, Priority, RetryRule, Start};
+use posthaste_core::job::{
+    DeadReason, JobState, NewJob, Outcome, Payload, Priority, RetryRule, Start,
+};
 use posthaste_core::port::Leased;
 
 use super::Bench;
@@ -88,6 +90,34 @@ pub fn redrive(bench: &Bench<'_>) {
     }
     let totals = bench.queue("mail").totals;
     assert_eq!((totals.redriven, totals.completed), (2, 2));
+}
+
+/// A job that is brought back after its deadline is run, without a deadline; one that is brought
+/// back before keeps it.
+pub fn redrive_after_the_deadline(bench: &Bench<'_>) {
+    let mut job = bench.job();
+    job.deadline = Some(bench.wall().plus(1_000));
+    let id = bench.enqueue(job);
+    bench.one(Command::Cancel(id)).expect("called off");
+    check_changed(bench, Command::Retry(id), JobState::Available);
+    assert!(bench.view(id).deadline.is_some(), "it has not passed");
+    bench.advance(1_000);
+    let reason = bench.view(id).reason;
+    assert_eq!(reason, Some(DeadReason::Expired));
+    check_changed(bench, Command::Retry(id), JobState::Available);
+    bench.advance(60_000);
+    assert_eq!(bench.view(id).deadline, None);
+    let edit = Edit {
+        payload: Some(Payload::json("2")),
+        ..Edit::default()
+    };
+    check_changed(bench, Command::Edit { id, edit }, JobState::Available);
+    let leased = bench.must_lease();
+    assert_eq!((leased.id, leased.deadline), (id, None));
+    bench.settle_to(&leased, failed(None), JobState::Retryable);
+    bench.advance(60_000);
+    let leased = bench.must_lease();
+    bench.settle_to(&leased, done(), JobState::Completed);
 }
 
 /// What runs or is completed can't be run now.

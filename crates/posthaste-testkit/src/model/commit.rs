@@ -192,6 +192,7 @@ impl Model {
             JobState::Scheduled | JobState::Retryable => row.make_ready(wall, order),
             JobState::Dead | JobState::Cancelled => {
                 row.make_ready(wall, order);
+                row.new.deadline = row.new.deadline.filter(|deadline| *deadline > wall);
                 (row.spent, row.crashes, row.reason) = (0, 0, None);
                 row.undecodable_since = None;
                 let queue = row.new.queue.clone();

@@ -189,7 +189,7 @@ impl Model {
                 }
             }
         }
-        self.expire(); // what was brought back after its deadline
+        self.expire(); // what goes on after its deadline
         let answer = Committed {
             replies,
             repeated: false,

@@ -7,7 +7,7 @@ use posthaste_core::error::Error;
 use posthaste_core::view::JobView;
 
 /// Everything that must be reached by a campaign; the first word says what it is.
-const EVERYTHING: [&str; 65] = [
+const EVERYTHING: [&str; 66] = [
     "enqueue",
     "settle completed",
     "settle retry",
@@ -68,6 +68,7 @@ const EVERYTHING: [&str; 65] = [
     "dead > gone",
     "cancelled > available",
     "cancelled > gone",
+    "deadline lifted",
     "lapse",
     "late settle",
     "unique existing",
@@ -153,6 +154,9 @@ impl Reached {
                 self.note(&format!("reason {}", reason.as_str()));
             }
             let Some(old) = old else { continue };
+            if old.deadline.is_some() && new.deadline.is_none() {
+                self.note("deadline lifted");
+            }
             if new.crashes > old.crashes {
                 self.note("lapse");
             }
