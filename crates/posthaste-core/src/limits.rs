@@ -69,14 +69,21 @@ pub const KEYS_MAX: usize = 10_000_000;
 pub const SETTLE_MEMORY_MS: u64 = 10 * 60_000;
 /// Most applied settles remembered. The oldest are forgotten first.
 pub const SETTLE_MEMORY_MAX: u64 = 10_000_000;
-/// How long a completed or cancelled job is kept, in milliseconds (24 hours).
+/// How long a completed or cancelled job is kept where nothing else is said, in milliseconds
+/// (24 hours).
 pub const COMPLETED_KEPT_MS: u64 = 24 * 3_600_000;
-/// Most completed and cancelled jobs kept. The oldest are forgotten first.
+/// Most completed and cancelled jobs kept where nothing else is said. The oldest are forgotten
+/// first.
 pub const COMPLETED_KEPT_MAX: u32 = 100_000;
-/// How long a dead job is kept, in milliseconds (90 days).
+/// How long a dead job is kept where nothing else is said, in milliseconds (90 days).
 pub const DEAD_KEPT_MS: u64 = 90 * 24 * 3_600_000;
-/// Most dead jobs kept. The oldest are forgotten first.
+/// Most dead jobs kept where nothing else is said. The oldest are forgotten first.
 pub const DEAD_KEPT_MAX: u32 = 1_000_000;
+/// Shortest time for which what has ended can be kept, in milliseconds: who waits for a job's result
+/// must find it. Less: refused as `invalid`.
+pub const KEPT_MS_MIN: u64 = 1_000;
+/// Fewest ended jobs that can be kept: those of one commit. Less: refused as `invalid`.
+pub const KEPT_MIN: u32 = 1_000;
 /// One step of priority in waiting time, in milliseconds: a job of priority p is served as if it
 /// had been ready p steps earlier.
 pub const PRIORITY_STEP_MS: u64 = 60_000;

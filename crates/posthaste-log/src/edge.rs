@@ -169,7 +169,8 @@ fn one(
 /// What to say where a job isn't, or is no longer.
 pub(crate) fn no_such_job(id: JobId) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no job {id}")).next(
-        "it may have been deleted, or forgotten by retention: completed jobs are kept for 24 hours",
+        "it may have been deleted, or forgotten: jobs that have ended are kept for a time, completed \
+         ones for 24 hours where nothing else is set",
     )
 }
 

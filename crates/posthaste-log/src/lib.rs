@@ -39,6 +39,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, FileSystem, RealDisk};
+pub use posthaste_core::machine::Kept;
 pub use posthaste_core::{Error, ErrorKind, Result};
 pub use repair::{RepairReport, repair};
 pub use store::Log;
@@ -72,6 +73,12 @@ pub struct Options {
     pub durability: Durability,
     /// How long to wait for another process to let go of it, in milliseconds. Default 0.
     pub lock_wait_ms: u64,
+    /// How long completed and cancelled jobs are kept, and how many: a second and a thousand at
+    /// least. Default 24 hours, the newest 100,000.
+    pub completed_kept: Kept,
+    /// How long dead jobs are kept, and how many: a second and a thousand at least. Default 90 days,
+    /// the newest million.
+    pub dead_kept: Kept,
     /// Bytes of a segment. Default 64 MiB; tests use 64 KiB.
     pub segment_bytes: u32,
     /// Segments that stand ready, written through, for what comes next. Default 2.
@@ -97,6 +104,8 @@ impl Options {
             location,
             durability: Durability::Sync,
             lock_wait_ms: 0,
+            completed_kept: Kept::COMPLETED,
+            dead_kept: Kept::DEAD,
             segment_bytes: 64 * 1024 * 1024,
             segments_ready: 2,
             allow_network: false,

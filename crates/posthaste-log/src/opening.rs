@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use posthaste_core::machine::Machine;
-use posthaste_core::{Error, ErrorKind, Result};
+use posthaste_core::machine::{Bounds, Kept, Machine};
+use posthaste_core::{Error, ErrorKind, Result, duration, limits};
 
 use crate::bodies::Bodies;
 use crate::disk::{Disk, FileSystem};
@@ -42,8 +42,8 @@ pub(crate) struct OnDisk {
 /// Everything a store at this place starts from.
 pub(crate) fn parts(options: &Options) -> Result<Parts> {
     check_options(options)?;
-    match &options.location {
-        Location::Memory => Ok(Parts {
+    let mut parts = match &options.location {
+        Location::Memory => Parts {
             machine: Machine::new(),
             bodies: Bodies::Memory(Mutex::default()),
             journal: None,
@@ -52,9 +52,15 @@ pub(crate) fn parts(options: &Options) -> Result<Parts> {
             clean: true,
             cut: None,
             warning: None,
-        }),
-        Location::Directory(dir) => on_disk(options, dir),
-    }
+        },
+        Location::Directory(dir) => on_disk(options, dir)?,
+    };
+    parts.machine.set_bounds(Bounds {
+        done: options.completed_kept,
+        dead: options.dead_kept,
+        ..Bounds::default()
+    });
+    Ok(parts)
 }
 
 fn check_options(options: &Options) -> Result<()> {
@@ -75,10 +81,35 @@ fn check_options(options: &Options) -> Result<()> {
         )
         .next("use 1ms to 1m"));
     }
+    check_kept("completed", options.completed_kept)?;
+    check_kept("dead", options.dead_kept)?;
     if options.location == Location::Memory {
         options.durability.must_be_sync("memory:")?;
     }
     Ok(())
+}
+
+fn check_kept(which: &str, kept: Kept) -> Result<()> {
+    let (longest, most) = (limits::DELAY_MS_MAX, limits::JOBS_MAX);
+    if (limits::KEPT_MS_MIN..=longest).contains(&kept.ms)
+        && (limits::KEPT_MIN as usize..=most).contains(&(kept.most as usize))
+    {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "{which} jobs can't be kept for {}, at most {} of them",
+            duration::print_ms(kept.ms),
+            kept.most
+        ),
+    )
+    .next(format!(
+        "keep them for {} to {}, and {} to {most} of them",
+        duration::print_ms(limits::KEPT_MS_MIN),
+        duration::print_ms(longest),
+        limits::KEPT_MIN
+    )))
 }
 
 impl Durability {

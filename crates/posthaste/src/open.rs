@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_core::{Error, ErrorKind, Result, Store, suggest};
-use posthaste_log::{Clock, Durability, Location, Log, SystemClock};
+use posthaste_log::{Clock, Durability, Kept, Location, Log, SystemClock};
 
 use crate::hub::Posthaste;
 use crate::units::{millis, millis_u32};
@@ -24,6 +24,8 @@ pub struct Options {
     durability: Durability,
     lock_wait: Duration,
     clock: Option<Arc<dyn Clock>>,
+    completed_kept: Option<Kept>,
+    dead_kept: Option<Kept>,
 }
 
 impl Posthaste {
@@ -47,6 +49,8 @@ impl Posthaste {
             durability: Durability::Sync,
             lock_wait: Duration::ZERO,
             clock: None,
+            completed_kept: None,
+            dead_kept: None,
         }
     }
 }
@@ -64,6 +68,23 @@ impl Options {
     /// Default: not at all.
     pub fn lock_wait(mut self, wait: Duration) -> Self {
         self.lock_wait = wait;
+        self
+    }
+
+    /// How long completed and cancelled jobs are kept, and how many of them at most; what ended
+    /// first is forgotten first. A second and a thousand at least. Not for `http:`, whose server has
+    /// its own: refused as `Unsupported`. Default: 24 hours, the newest 100,000.
+    pub fn completed_kept(mut self, time: Duration, most: u32) -> Self {
+        let ms = millis(time);
+        self.completed_kept = Some(Kept { ms, most });
+        self
+    }
+
+    /// How long dead jobs are kept, and how many of them at most, as
+    /// [`completed_kept`](Self::completed_kept). Default: 90 days, the newest million.
+    pub fn dead_kept(mut self, time: Duration, most: u32) -> Self {
+        let ms = millis(time);
+        self.dead_kept = Some(Kept { ms, most });
         self
     }
 
@@ -97,6 +118,9 @@ impl Options {
             }
             "http" => {
                 self.durability.must_be_sync("http:")?;
+                if self.completed_kept.or(self.dead_kept).is_some() {
+                    return Err(kept_by_server());
+                }
                 remote(url).await
             }
             _ => Err(unknown(url, scheme)),
@@ -108,6 +132,8 @@ impl Options {
         let mut options = posthaste_log::Options::new(location);
         options.durability = self.durability;
         options.lock_wait_ms = millis(self.lock_wait);
+        options.completed_kept = self.completed_kept.unwrap_or(options.completed_kept);
+        options.dead_kept = self.dead_kept.unwrap_or(options.dead_kept);
         options.clock = Arc::clone(&clock);
         let opening = tokio::task::spawn_blocking(move || Log::open(options));
         let log = opening.await.map_err(|error| {
@@ -135,6 +161,14 @@ async fn remote(url: &str) -> Result<Posthaste> {
         format!("{url} names a server, and this program was built without a client for one"),
     )
     .next("turn on the feature `http` of the crate posthaste"))
+}
+
+fn kept_by_server() -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        "http: has no retention of its own: its server says how long jobs are kept",
+    )
+    .next("leave it out, and start the server with --completed-kept and --dead-kept")
 }
 
 fn malformed(url: &str, next: &str) -> Error {

@@ -135,9 +135,9 @@ impl Machine {
     /// Forgets jobs that ended first, where more are kept than may be; at most `most`.
     pub(super) fn trim(&mut self, course: &mut Course<'_, '_>, most: usize) {
         for _ in 0..most {
-            let oldest = if self.done.len() > self.bounds.done as usize {
+            let oldest = if self.done.len() > self.bounds.done.most as usize {
                 self.done.first(&self.rows)
-            } else if self.dead.len() > self.bounds.dead as usize {
+            } else if self.dead.len() > self.bounds.dead.most as usize {
                 self.dead.first(&self.rows)
             } else {
                 NONE

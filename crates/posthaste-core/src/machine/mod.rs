@@ -39,4 +39,4 @@ pub use fact::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, Summary, To, Un
 pub use life::Life;
 pub use saved::{KeyChanges, Saved, SavedJob, SavedKey, SavedLease, SavedMeta, SavedQueue};
 pub use settles::{SETTLE_PAGE, SettlePage, Settles};
-pub use state::{Bounds, Machine};
+pub use state::{Bounds, Kept, Machine};

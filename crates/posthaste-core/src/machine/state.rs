@@ -79,10 +79,33 @@ pub struct Bounds {
     pub lanes: usize,
     /// Most leases held at once. Beyond, nothing is handed out.
     pub leases: usize,
-    /// Most completed and cancelled jobs kept. Beyond, those that ended first are forgotten.
-    pub done: u32,
-    /// Most dead jobs kept. Beyond, those that died first are forgotten.
-    pub dead: u32,
+    /// How long completed and cancelled jobs are kept, and how many.
+    pub done: Kept,
+    /// How long dead jobs are kept, and how many.
+    pub dead: Kept,
+}
+
+/// How long what has ended is kept, and how much of it: whichever is less. What ended first is
+/// forgotten first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// For how long, in milliseconds.
+    pub ms: u64,
+    /// Most of them.
+    pub most: u32,
+}
+
+impl Kept {
+    /// Completed and cancelled jobs where nothing else is said: 24 hours, the newest 100,000.
+    pub const COMPLETED: Self = Self {
+        ms: limits::COMPLETED_KEPT_MS,
+        most: limits::COMPLETED_KEPT_MAX,
+    };
+    /// Dead jobs where nothing else is said: 90 days, the newest million.
+    pub const DEAD: Self = Self {
+        ms: limits::DEAD_KEPT_MS,
+        most: limits::DEAD_KEPT_MAX,
+    };
 }
 
 impl Default for Bounds {
@@ -93,8 +116,8 @@ impl Default for Bounds {
             queues: limits::QUEUES_MAX,
             lanes: limits::LANES_MAX,
             leases: limits::LEASES_MAX,
-            done: limits::COMPLETED_KEPT_MAX,
-            dead: limits::DEAD_KEPT_MAX,
+            done: Kept::COMPLETED,
+            dead: Kept::DEAD,
         }
     }
 }
@@ -160,6 +183,11 @@ impl Machine {
     #[must_use]
     pub fn new() -> Self {
         Self::with_bounds(Bounds::default())
+    }
+
+    /// Has it hold no more than that from now on. What is over goes with the next ticks.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
     }
 
     /// A machine that holds nothing, and may hold no more than that.

@@ -2,14 +2,14 @@
 
 use crate::ids::{JobId, Token};
 use crate::job::{DeadReason, JobState};
-use crate::limits::{COMPLETED_KEPT_MS, CRASHES_MAX, DEAD_KEPT_MS, TOKEN_MAX, TOKENS_PASSED};
+use crate::limits::{CRASHES_MAX, TOKEN_MAX, TOKENS_PASSED};
 use crate::machine::action::Moment;
 use crate::machine::commit::Course;
 use crate::machine::ended::Ended;
 use crate::machine::fact::{Cause, Fact, Slot, To};
 use crate::machine::life::Life;
 use crate::machine::rows::NONE;
-use crate::machine::state::Machine;
+use crate::machine::state::{Kept, Machine};
 use crate::time::{MonoMs, WallMs};
 
 /// Keys forgotten by one fact.
@@ -75,8 +75,8 @@ impl Machine {
     fn forget(&mut self, course: &mut Course<'_, 'static>) -> bool {
         let now = course.now();
         let over = self
-            .over(&self.done, self.bounds.done, COMPLETED_KEPT_MS, now)
-            .or_else(|| self.over(&self.dead, self.bounds.dead, DEAD_KEPT_MS, now));
+            .over(&self.done, self.bounds.done, now)
+            .or_else(|| self.over(&self.dead, self.bounds.dead, now));
         if let Some(slot) = over {
             self.put(Fact::Deleted { slot: Slot(slot) }, course);
             return true;
@@ -94,10 +94,10 @@ impl Machine {
     }
 
     /// The job that ended first, where it is kept no longer.
-    fn over(&self, ended: &Ended, most: u32, kept_ms: u64, now: WallMs) -> Option<u32> {
+    fn over(&self, ended: &Ended, kept: Kept, now: WallMs) -> Option<u32> {
         let head = ended.first(&self.rows);
         let over = head != NONE
-            && (ended.len() > most as usize || self.rows.get(head).at().plus(kept_ms) <= now);
+            && (ended.len() > kept.most as usize || self.rows.get(head).at().plus(kept.ms) <= now);
         over.then_some(head)
     }
 
@@ -105,21 +105,21 @@ impl Machine {
     /// as can be seen.
     #[must_use]
     pub fn next_wake_ms(&self, wall: WallMs, mono: MonoMs) -> Option<u64> {
-        let too_many = self.done.len() > self.bounds.done as usize
-            || self.dead.len() > self.bounds.dead as usize
+        let too_many = self.done.len() > self.bounds.done.most as usize
+            || self.dead.len() > self.bounds.dead.most as usize
             || self.settles.too_many();
         if too_many {
             return Some(0);
         }
-        let kept = |ended: &Ended, kept_ms| {
+        let kept = |ended: &Ended, kept: Kept| {
             let first = ended.first(&self.rows);
-            (first != NONE).then(|| self.rows.get(first).at().plus(kept_ms))
+            (first != NONE).then(|| self.rows.get(first).at().plus(kept.ms))
         };
         let instants = [
             self.deadlines.first().map(|(at, _)| *at),
             self.due.first().map(|(at, _)| *at),
-            kept(&self.done, COMPLETED_KEPT_MS),
-            kept(&self.dead, DEAD_KEPT_MS),
+            kept(&self.done, self.bounds.done),
+            kept(&self.dead, self.bounds.dead),
             self.keys.next_over(),
             self.settles.next_over(),
         ];

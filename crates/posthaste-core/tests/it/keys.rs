@@ -1,6 +1,6 @@
 //! Keys, limits and the atomic commit.
 
-use posthaste_core::machine::Bounds;
+use posthaste_core::machine::{Bounds, Kept};
 
 use crate::script::{check, check_within};
 
@@ -118,7 +118,10 @@ fn no_more_leases_are_held_than_may_be() {
 #[test]
 fn ended_jobs_are_kept_for_a_time_and_in_number() {
     let bounds = Bounds {
-        done: 2,
+        done: Kept {
+            most: 2,
+            ..Kept::COMPLETED
+        },
         ..Bounds::default()
     };
     check_within(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::JobState;
 use posthaste_core::machine::{
-    Answer, Bounds, Claim, Fact, Grant, KeyLookup, Machine, Moment, Place, Refusal, Saved,
+    Answer, Bounds, Claim, Fact, Grant, Kept, KeyLookup, Machine, Moment, Place, Refusal, Saved,
 };
 use posthaste_core::time::{MonoMs, WallMs};
 
@@ -31,8 +31,14 @@ const BOUNDS: Bounds = Bounds {
     queues: 2,
     lanes: 8,
     leases: 4,
-    done: 3,
-    dead: 2,
+    done: Kept {
+        most: 3,
+        ..Kept::COMPLETED
+    },
+    dead: Kept {
+        most: 2,
+        ..Kept::DEAD
+    },
 };
 
 /// The machine, and what a careful bystander would write down.

@@ -28,6 +28,10 @@ pub(crate) struct Serve {
     pub(crate) lock_wait: Option<String>,
     pub(crate) grace: Option<String>,
     pub(crate) max_connections: Option<u32>,
+    pub(crate) completed_kept: Option<String>,
+    pub(crate) completed_kept_max: Option<u32>,
+    pub(crate) dead_kept: Option<String>,
+    pub(crate) dead_kept_max: Option<u32>,
 }
 
 /// As the flags of `work`.

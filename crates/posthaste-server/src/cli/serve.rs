@@ -8,7 +8,7 @@ use posthaste_core::{Error, ErrorKind, Result};
 use posthaste_log::Durability;
 use posthaste_server::{Served, router, server};
 
-use super::config::{or_file, span};
+use super::config::{self, or_file, span};
 use super::{Global, print, signal::Ending, store};
 
 /// How to serve.
@@ -31,6 +31,18 @@ pub(super) struct Args {
     #[arg(long, env = "POSTHASTE_MAX_CONNECTIONS", value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: Option<u32>,
+    /// How long completed and cancelled jobs are kept [default: 24h]
+    #[arg(long, env = "POSTHASTE_COMPLETED_KEPT", value_name = "DURATION", value_parser = span)]
+    completed_kept: Option<Duration>,
+    /// Most completed and cancelled jobs kept, the newest; 1000 at least [default: 100000]
+    #[arg(long, env = "POSTHASTE_COMPLETED_KEPT_MAX", value_name = "N")]
+    completed_kept_max: Option<u32>,
+    /// How long dead jobs are kept [default: 90d]
+    #[arg(long, env = "POSTHASTE_DEAD_KEPT", value_name = "DURATION", value_parser = span)]
+    dead_kept: Option<Duration>,
+    /// Most dead jobs kept, the newest; 1000 at least [default: 1000000]
+    #[arg(long, env = "POSTHASTE_DEAD_KEPT_MAX", value_name = "N")]
+    dead_kept_max: Option<u32>,
 }
 
 /// Where `serve` keeps its data when nothing else is said.
@@ -56,6 +68,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
             Duration::ZERO,
         )?,
         must_exist: false,
+        kept: retention(&args, file)?,
     };
     let mut limits = server::Limits::default();
     limits.grace = or_file(args.grace, file.grace.as_deref(), span, limits.grace)?;
@@ -87,6 +100,19 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         ));
     }
     store.close().await
+}
+
+fn retention(args: &Args, file: &config::Serve) -> Result<store::Retention> {
+    let time = |flag: Option<Duration>, file: &Option<String>| match (flag, file) {
+        (None, Some(text)) => span(text).map(Some),
+        (flag, _) => Ok(flag),
+    };
+    Ok(store::Retention {
+        completed: time(args.completed_kept, &file.completed_kept)?,
+        completed_most: args.completed_kept_max.or(file.completed_kept_max),
+        dead: time(args.dead_kept, &file.dead_kept)?,
+        dead_most: args.dead_kept_max.or(file.dead_kept_max),
+    })
 }
 
 /// Allows this process as many descriptors as it may have, because each connection takes one. Where

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_core::{Error, ErrorKind, Result, Store, duration, suggest};
-use posthaste_log::{Durability, Location, Log, Options};
+use posthaste_log::{Durability, Kept, Location, Log, Options};
 
 /// How to open a store that lives in this process. A server's is its own affair.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,34 @@ pub(crate) struct How {
     /// A directory without a store is refused and not made one: whoever looks for jobs where there
     /// are none mistyped.
     pub(crate) must_exist: bool,
+    /// How long jobs that have ended are kept, where it was said.
+    pub(crate) kept: Retention,
+}
+
+/// How long jobs that have ended are kept, and how many of them; nothing is the store's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Retention {
+    pub(crate) completed: Option<Duration>,
+    pub(crate) completed_most: Option<u32>,
+    pub(crate) dead: Option<Duration>,
+    pub(crate) dead_most: Option<u32>,
+}
+
+impl Retention {
+    fn set(&self, options: &mut Options) {
+        let set = |kept: &mut Kept, time: Option<Duration>, most: Option<u32>| {
+            kept.ms = time.map_or(kept.ms, |time| {
+                u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+            });
+            kept.most = most.unwrap_or(kept.most);
+        };
+        set(
+            &mut options.completed_kept,
+            self.completed,
+            self.completed_most,
+        );
+        set(&mut options.dead_kept, self.dead, self.dead_most);
+    }
 }
 
 impl How {
@@ -45,6 +73,13 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
     let location = match place(url)? {
         Place::Server => {
             how.durability.must_be_sync("http:")?;
+            if how.kept != Retention::default() {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("{url} says itself how long jobs are kept"),
+                )
+                .next("give --completed-kept and --dead-kept to that server"));
+            }
             return Ok(Arc::clone(posthaste::Posthaste::open(url).await?.store()));
         }
         Place::Memory => Location::Memory,
@@ -57,6 +92,7 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
     };
     let mut options = Options::new(location);
     options.durability = how.durability;
+    how.kept.set(&mut options);
     options.lock_wait_ms = u64::try_from(how.lock_wait.as_millis()).unwrap_or(u64::MAX);
     #[cfg(feature = "fault-injection")]
     super::fault::inject(&mut options)?;

@@ -78,8 +78,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         .map_err(|error| io("the socket has no address", &error))?;
     let how = store::How {
         durability: args.durability,
-        lock_wait: Duration::ZERO,
-        must_exist: false,
+        ..store::How::default()
     };
     let store = store::open(&home.url, &how).await?;
     let acknowledged = Arc::new(Acknowledged::open(home.notes.as_deref())?);

@@ -109,3 +109,28 @@ fn a_benchmark_that_is_stopped_leaves_nothing_behind() {
         assert_eq!(made(), 0, "{signal:?}");
     }
 }
+
+#[test]
+fn a_server_keeps_what_has_ended_as_long_as_it_is_told() {
+    let dir = dir();
+    let serve = |more: &[&str]| {
+        let serve = ["serve", "--store", "memory:", "--listen", "127.0.0.1:0"];
+        run(dir.path(), &[&serve, more].concat())
+    };
+    check_next(&serve(&["--completed-kept", "1ms"]), 2, "completed jobs");
+    check_next(&serve(&["--dead-kept-max", "10"]), 2, "dead jobs");
+    std::fs::write(
+        dir.path().join("kept.toml"),
+        "[serve]\ndead_kept = \"999d\"\ncompleted_kept_max = 7\n",
+    )
+    .expect("a file");
+    check_next(&serve(&["--config", "kept.toml"]), 2, "at most 7 of them");
+    let server = [
+        "serve",
+        "--store",
+        "http://127.0.0.1:1",
+        "--dead-kept",
+        "1d",
+    ];
+    check_next(&run(dir.path(), &server), 2, "--dead-kept");
+}

@@ -1,8 +1,11 @@
 //! Opening by URL, and what a URL can't be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste::{ErrorKind, Posthaste};
+use posthaste::{Dead, Done, ErrorKind, Posthaste};
+use posthaste_core::WallMs;
+use posthaste_log::ManualClock;
 
 use crate::{Ping, run};
 
@@ -35,6 +38,53 @@ fn a_sync_interval_is_refused_where_nothing_is_synced() {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.to_string().contains("interval"), "{error}");
     }
+}
+
+#[test]
+fn what_has_ended_is_kept_as_long_as_was_said() {
+    let minute = Duration::from_secs(60);
+    let clock = Arc::new(ManualClock::at(WallMs(1_700_000_000_000)));
+    let options = Posthaste::options().completed_kept(minute, 1_000);
+    let options = options.dead_kept(2 * minute, 1_000).clock(clock.clone());
+    run(async {
+        let hub = options.open("memory:").await.expect("opens");
+        let fails = hub.enqueue(Ping { n: 0 }).max_attempts(1);
+        let (fails, done) = (fails.await, hub.enqueue(Ping { n: 1 }).await);
+        let (fails, done) = (fails.expect("enqueued").id, done.expect("enqueued").id);
+        let worker = hub.worker().on(|job: Ping| async move {
+            match job.n {
+                0 => Dead::because("it is zero"),
+                _ => Done,
+            }
+        });
+        worker.drain().await.expect("drains");
+        let kept = async |id| hub.job(id).await.expect("an answer").is_some();
+        clock.advance(59_000);
+        assert!(kept(done).await && kept(fails).await);
+        clock.advance(2_000);
+        assert!(!kept(done).await && kept(fails).await);
+        clock.advance(60_000);
+        assert!(!kept(fails).await);
+    });
+}
+
+#[test]
+fn a_retention_that_cannot_be_is_refused() {
+    let hour = Duration::from_secs(3_600);
+    let refused = |options: posthaste::Options, url: &str, kind| {
+        let error = run(options.open(url)).expect_err(url);
+        assert_eq!(error.kind(), kind, "{error}");
+    };
+    let kept = |time, most| Posthaste::options().completed_kept(time, most);
+    refused(kept(Duration::ZERO, 1_000), "memory:", ErrorKind::Invalid);
+    refused(kept(hour, 999), "memory:", ErrorKind::Invalid);
+    let dead = Posthaste::options().dead_kept(100_000 * hour, 1_000);
+    refused(dead, "memory:", ErrorKind::Invalid);
+    refused(
+        kept(hour, 1_000),
+        "http://127.0.0.1:1",
+        ErrorKind::Unsupported,
+    );
 }
 
 #[test]
