@@ -20,6 +20,5 @@
 mod http;
 pub mod mint;
 pub mod server;
-pub mod sweep;
 
 pub use http::{Drain, OPENAPI, ROUTES, Served, router};

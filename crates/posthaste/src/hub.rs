@@ -7,6 +7,7 @@ use posthaste_core::command::{Edit, QueueSettings};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{
     Command, Commit, Committed, Error, ErrorKind, JobId, JobState, QueueName, Reply, Result, Store,
+    WallMs,
 };
 use posthaste_log::{Clock, SystemClock};
 
@@ -56,6 +57,11 @@ impl Posthaste {
     #[must_use]
     pub fn mint_id(&self) -> JobId {
         self.inner.mint.id()
+    }
+
+    /// What time it is where ids are minted.
+    pub(crate) fn now(&self) -> WallMs {
+        self.inner.mint.now()
     }
 
     /// Applies one commit and gives its replies.

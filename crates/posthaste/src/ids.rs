@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use posthaste_core::{Error, ErrorKind, JobId, Result};
+use posthaste_core::{Error, ErrorKind, JobId, Result, WallMs};
 use posthaste_log::Clock;
 
 /// Mints the ids of one hub.
@@ -33,6 +33,10 @@ impl Mint {
         })
     }
 
+    pub(crate) fn now(&self) -> WallMs {
+        self.clock.now().wall
+    }
+
     pub(crate) fn id(&self) -> JobId {
         let count = self.counter.fetch_add(1, Ordering::Relaxed);
         let mut random = [0; 10];
@@ -54,7 +58,6 @@ fn scatter(count: u64) -> u64 {
 mod tests {
     use std::collections::BTreeSet;
 
-    use posthaste_core::WallMs;
     use posthaste_log::ManualClock;
 
     use super::*;

@@ -73,6 +73,7 @@ mod ids;
 mod job;
 mod open;
 mod outcome;
+pub mod sweep;
 pub mod testing;
 mod units;
 #[cfg(feature = "wire")]

@@ -1,7 +1,7 @@
 //! `dead`: jobs that were given up on.
 
+use posthaste::sweep::Deed;
 use posthaste_core::{Command as Verb, JobId, JobState, Result, Store};
-use posthaste_server::sweep::Deed;
 
 use super::jobs::{self, Which};
 use super::{Global, SERVER, store};

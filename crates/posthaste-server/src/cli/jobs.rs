@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use posthaste::sweep::{self, Deed, End};
 use posthaste::wire;
 use posthaste_core::command::Edit;
 use posthaste_core::ids::Tag;
@@ -12,7 +13,6 @@ use posthaste_core::{
     Reply, Result, Store, WallMs, limits, suggest,
 };
 use posthaste_server::mint;
-use posthaste_server::sweep::{self, Deed};
 
 use super::config::span;
 use super::{Global, SERVER, print, store};
@@ -48,14 +48,17 @@ pub(super) enum Command {
         #[arg(required = true)]
         ids: Vec<JobId>,
     },
-    /// Forget jobs that came to an end long enough ago
+    /// Forget jobs that came to an end long enough ago, or all but the newest
     Prune {
         /// In this state: completed, dead or cancelled
         #[arg(long, value_name = "STATE", value_parser = state)]
         state: JobState,
         /// That ended at least this long ago
-        #[arg(long, value_name = "DURATION", value_parser = span)]
-        older_than: Duration,
+        #[arg(long, value_name = "DURATION", value_parser = span, required_unless_present = "keep")]
+        older_than: Option<Duration>,
+        /// All but the newest so many
+        #[arg(long, value_name = "N", conflicts_with = "older_than")]
+        keep: Option<u32>,
         #[command(flatten)]
         which: Which,
     },
@@ -146,12 +149,22 @@ async fn act(command: Command, store: &dyn Store, json: bool) -> Result<()> {
         Command::Prune {
             state,
             older_than,
+            keep,
             which,
         } => {
-            let older_than = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
-            let ended_before = WallMs(mint::now().0.saturating_sub(older_than));
-            let deed = Deed::Prune { ended_before };
-            let changed = sweep_all(store, &deed, &which.filter(Some(state))).await?;
+            let filter = which.filter(Some(state));
+            let upto = match keep {
+                Some(keep) => sweep::beyond(store, &filter, keep).await?,
+                None => {
+                    let age = older_than.unwrap_or_default().as_millis();
+                    let age = u64::try_from(age).unwrap_or(u64::MAX);
+                    Some(End::at(WallMs(mint::now().0.saturating_sub(age))))
+                }
+            };
+            let changed = match upto {
+                Some(upto) => sweep_all(store, &Deed::Prune { upto }, &filter).await?,
+                None => 0,
+            };
             print_changed(changed, "deleted", json);
             Ok(())
         }

@@ -3,17 +3,17 @@
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use posthaste::sweep::{self, End};
 use posthaste::wire::{self, Sweep};
 use posthaste_core::port::TailJob;
 use posthaste_core::view::{JobFilter, JobPage, JobView};
 use posthaste_core::{
-    Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, duration, limits,
+    Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, WallMs, duration, limits,
 };
 
 use super::commit::one;
 use super::{Answer, Served, body, json, query};
 use crate::mint::{self, Mint};
-use crate::sweep;
 
 /// Jobs of a page where no number is asked for.
 const PAGE: u32 = 100;
@@ -210,19 +210,46 @@ pub(super) async fn redrive_many(State(served): State<Served>, request: Request)
 /// `POST /v1/jobs/prune`: a slice of those that ended long enough ago.
 pub(super) async fn prune_many(State(served): State<Served>, request: Request) -> Answer {
     let (shape, filter) = read_sweep(&served, request).await?;
-    let ended_before = mint::now()
-        .0
-        .saturating_sub(shape.older_than.unwrap_or_default().0);
-    let deed = sweep::Deed::Prune {
-        ended_before: posthaste_core::WallMs(ended_before),
+    let Some(keep) = shape.keep else {
+        let older_than = shape.older_than.unwrap_or_default().0;
+        let upto = End::at(WallMs(mint::now().0.saturating_sub(older_than)));
+        return sweep_slice(&served, &shape, filter, sweep::Deed::Prune { upto }).await;
     };
-    sweep_slice(&served, &shape, filter, deed).await
+    if shape.older_than.is_some() {
+        return Err(
+            Error::new(ErrorKind::Invalid, "both older_than and keep are given")
+                .next("prune by one of them, then by the other")
+                .into(),
+        );
+    }
+    // Where the newest ones begin is found once, and goes from slice to slice in the cursor.
+    let (upto, cursor) = match shape.cursor.as_deref().map(|text| text.split_once('.')) {
+        None => (sweep::beyond(&*served.store, &filter, keep).await?, None),
+        Some(None) => return Err(wrong_cursor().into()),
+        Some(Some((upto, cursor))) => (Some(upto.parse()?), Some(cursor.to_owned())),
+    };
+    let Some(upto) = upto else {
+        return json(StatusCode::OK, &wire::Swept::default());
+    };
+    let shape = Sweep { cursor, ..shape };
+    let deed = sweep::Deed::Prune { upto };
+    let mut swept = slice(&served, &shape, filter, &deed).await?;
+    swept.next = swept.next.map(|next| format!("{upto}.{next}"));
+    json(StatusCode::OK, &swept)
 }
 
 /// `POST /v1/jobs/delete`: a slice of those in a state.
 pub(super) async fn delete_many(State(served): State<Served>, request: Request) -> Answer {
     let (shape, filter) = read_sweep(&served, request).await?;
     sweep_slice(&served, &shape, filter, sweep::Deed::Delete).await
+}
+
+fn wrong_cursor() -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        "the cursor is not one of a prune with keep",
+    )
+    .next("give the \"next\" of the slice before, or none")
 }
 
 async fn read_sweep(served: &Served, request: Request) -> Result<(Sweep, JobFilter)> {
@@ -238,19 +265,28 @@ async fn sweep_slice(
     filter: JobFilter,
     deed: sweep::Deed,
 ) -> Answer {
-    if shape.older_than.is_some() && !matches!(deed, sweep::Deed::Prune { .. }) {
+    let prunes = matches!(deed, sweep::Deed::Prune { .. });
+    if !prunes && (shape.older_than.is_some() || shape.keep.is_some()) {
         return Err(
-            Error::new(ErrorKind::Invalid, "only prune takes older_than")
+            Error::new(ErrorKind::Invalid, "only prune takes older_than and keep")
                 .next("leave it out, or post to /v1/jobs/prune")
                 .into(),
         );
     }
+    json(StatusCode::OK, &slice(served, shape, filter, &deed).await?)
+}
+
+async fn slice(
+    served: &Served,
+    shape: &Sweep,
+    filter: JobFilter,
+    deed: &sweep::Deed,
+) -> Result<wire::Swept> {
     let max = shape.max.map(|max| max.to_string());
     let max = query::count(max.as_deref(), limits::PAGE_MAX, limits::PAGE_MAX)?;
-    let slice = sweep::slice(&*served.store, &deed, filter, shape.cursor()?, max).await?;
-    let swept = wire::Swept {
+    let slice = sweep::slice(&*served.store, deed, filter, shape.cursor()?, max).await?;
+    Ok(wire::Swept {
         changed: slice.changed,
         next: slice.next.map(|next| next.to_string()),
-    };
-    json(StatusCode::OK, &swept)
+    })
 }

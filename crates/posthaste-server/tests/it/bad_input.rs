@@ -306,6 +306,14 @@ fn places_and_ways_that_are_not() {
         "invalid",
         "prune",
     );
+    for (bad, says) in [
+        (r#"{"state":"dead","older_than":"1s","keep":1}"#, "both"),
+        (r#"{"state":"dead","keep":1000001}"#, "1000000"),
+        (r#"{"state":"available","keep":1}"#, "completed"),
+        (r#"{"state":"dead","keep":1,"cursor":"7"}"#, "cursor"),
+    ] {
+        check(&server, "/v1/jobs/prune", bad, 400, "invalid", says);
+    }
 }
 
 #[test]

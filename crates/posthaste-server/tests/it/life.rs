@@ -127,6 +127,32 @@ fn sweeps_go_on_from_slice_to_slice() {
 }
 
 #[test]
+fn all_but_the_newest_are_pruned_from_slice_to_slice() {
+    let server = Server::start();
+    let many = format!("[{}]", vec![r#"{"kind":"a","queue":"q"}"#; 25].join(","));
+    let many = server.send("POST", "/v1/jobs", &many);
+    for job in many.body["jobs"].as_array().expect("jobs") {
+        let id = job["id"].as_str().expect("an id");
+        let cancelled = server.send("POST", &format!("/v1/jobs/{id}/cancel"), "");
+        assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    }
+    let mut sweep = json!({"state": "cancelled", "max": 10, "keep": 7});
+    let mut changed = 0;
+    loop {
+        let swept = server.send("POST", "/v1/jobs/prune", &sweep.to_string());
+        assert_eq!(swept.status, 200, "{swept:?}");
+        changed += swept.body["changed"].as_u64().expect("a number");
+        match swept.body["next"].as_str() {
+            Some(next) => sweep["cursor"] = next.into(),
+            None => break,
+        }
+    }
+    assert_eq!(changed, 18);
+    let left = get(&server, "/v1/jobs?state=cancelled");
+    assert_eq!(left["jobs"].as_array().map(Vec::len), Some(7));
+}
+
+#[test]
 fn queues_are_configured_paused_and_resumed() {
     let server = Server::start();
     let set = server.send(

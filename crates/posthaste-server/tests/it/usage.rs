@@ -134,3 +134,28 @@ fn a_server_keeps_what_has_ended_as_long_as_it_is_told() {
     ];
     check_next(&run(dir.path(), &server), 2, "--dead-kept");
 }
+
+#[test]
+fn what_has_ended_is_pruned_by_age_or_but_for_the_newest() {
+    let dir = dir();
+    let posthaste = |arguments: &[&str]| run(dir.path(), arguments);
+    let store = ["--store", "file:data"];
+    let prune = |more: &[&str]| {
+        let prune = ["jobs", "prune", "--state", "cancelled"];
+        posthaste(&[&prune, &store[..], more].concat())
+    };
+    for _ in 0..3 {
+        let job = ["enqueue", "--kind", "a"];
+        let job = posthaste(&[&job, &store[..]].concat());
+        let id = String::from_utf8_lossy(&job.stdout);
+        let id = id.split_whitespace().next().expect("an id");
+        let cancel = posthaste(&[&["jobs", "cancel", id], &store[..]].concat());
+        assert_eq!(cancel.status.code(), Some(0), "{cancel:?}");
+    }
+    let told = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(told(&prune(&["--older-than", "1h"])), "0 jobs deleted\n");
+    assert_eq!(told(&prune(&["--keep", "1"])), "2 jobs deleted\n");
+    assert_eq!(told(&prune(&["--older-than", "0s"])), "1 jobs deleted\n");
+    check(&prune(&[]), 2, "--older-than");
+    check(&prune(&["--keep", "1", "--older-than", "1h"]), 2, "--keep");
+}

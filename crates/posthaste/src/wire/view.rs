@@ -266,6 +266,10 @@ pub struct Sweep {
     /// With `prune`: that ended at least this long ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub older_than: Option<Span>,
+    /// With `prune`, instead of `older_than`: all but the newest so many. The first slice then looks
+    /// at every job of the filter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u32>,
     /// Where to go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,

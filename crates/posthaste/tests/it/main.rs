@@ -6,6 +6,7 @@ mod enqueue;
 mod examples;
 mod open;
 mod spans;
+mod sweep;
 mod work;
 
 use std::future::Future;
