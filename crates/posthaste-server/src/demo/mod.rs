@@ -118,9 +118,14 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     );
 
     let length = Duration::from_secs(args.seconds.into());
+    let whole = async {
+        tokio::join!(
+            customers.come(args.rate, length),
+            screen.follow(&store, &parties, &customers, length)
+        )
+    };
     tokio::select! {
-        () = customers.come(args.rate, length) => {}
-        () = screen.follow(&store, &parties, &customers, length) => {}
+        ((), ()) = whole => {}
         () = ending.wait() => print::note("stopping early"),
     }
     customers.leave().await;

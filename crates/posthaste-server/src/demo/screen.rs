@@ -101,7 +101,7 @@ impl Screen {
         ));
     }
 
-    /// Shows what happens, once a second, for `length` at least.
+    /// Shows what happens, once a second, until `length` is over, the last second too.
     pub(super) async fn follow(
         &mut self,
         store: &Arc<dyn Store>,
@@ -112,7 +112,11 @@ impl Screen {
         let mut ticks = tokio::time::interval_at(self.start + LOOK, LOOK);
         loop {
             ticks.tick().await;
+            let over = self.start.elapsed() >= length;
             let Ok(queues) = store.queues().await else {
+                if over {
+                    return;
+                }
                 continue;
             };
             let totals = Totals::of(&queues);
@@ -133,6 +137,9 @@ impl Screen {
                     "p50_ms": look.latency.map(|(p50, _)| p50),
                     "p99_ms": look.latency.map(|(_, p99)| p99),
                 })),
+            }
+            if over {
+                return;
             }
         }
     }
