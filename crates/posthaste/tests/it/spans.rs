@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use posthaste::{Dead, Done, Draft, Handler, Job, Payload, Posthaste};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::Ping;
@@ -60,11 +61,41 @@ impl Subscriber for Lines {
     fn exit(&self, _span: &Id) {}
 }
 
+/// Hears nothing, and keeps every place that speaks ready to be heard: one that another test comes
+/// past first, with nobody listening, may otherwise be silenced for good.
+struct Silence;
+
+impl Subscriber for Silence {
+    fn register_callsite(&self, _metadata: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+
+    fn event(&self, _event: &Event<'_>) {}
+
+    fn enter(&self, _span: &Id) {}
+
+    fn exit(&self, _span: &Id) {}
+}
+
 /// What is written down while `job` is handled by `handler` until nothing is ready.
 fn written<A: 'static, H: Handler<A>>(job: Draft, handler: H) -> (Lines, String)
 where
     H::Input: Job,
 {
+    // The other test may have set it.
+    drop(tracing::subscriber::set_global_default(Silence));
     let lines = Lines::default();
     let id = tracing::subscriber::with_default(lines.clone(), || {
         let runtime = tokio::runtime::Builder::new_current_thread()
