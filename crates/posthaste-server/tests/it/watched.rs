@@ -43,9 +43,14 @@ impl Watched {
         }
     }
 
+    /// How many leases are pending.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Ordering::SeqCst)
+    }
+
     /// Waits until exactly `many` leases are pending.
     pub(crate) fn wait_for(&self, many: usize) {
-        while self.pending.load(Ordering::SeqCst) != many {
+        while self.pending() != many {
             std::thread::yield_now();
         }
     }

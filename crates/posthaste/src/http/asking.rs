@@ -20,14 +20,14 @@ use super::{encode, settle};
 use crate::wire;
 
 /// How long a store that closes waits for what is being given back.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many asks were dropped whose answer may still come.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dropped(Arc<watch::Sender<usize>>);
 
 impl Dropped {
-    /// Ready once nothing more is given back; given up after five seconds.
+    /// Ready once nothing more is given back; given up after ten seconds.
     pub(super) async fn none(&self) {
         let mut dropped = self.0.subscribe();
         let none = dropped.wait_for(|dropped| *dropped == 0);
