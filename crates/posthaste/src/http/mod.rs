@@ -26,6 +26,10 @@ use crate::wire;
 const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// A Posthaste server, as a [`Store`].
+///
+/// What an ask for work brings after its caller has dropped it is given back in the background;
+/// closing the store waits for that, ten seconds at most. A program that ends without closing it
+/// leaves such jobs to their leases, which lapse.
 #[derive(Debug)]
 pub struct HttpStore {
     client: Client,
