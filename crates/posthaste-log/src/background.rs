@@ -374,10 +374,9 @@ impl Chores {
                 reclaim::until_durable(&self.shared)?;
             }
             for (segment, _) in candidates.iter().filter(|(_, live)| *live == 0) {
-                let keep = self.segments.ready() < self.ready;
                 self.segments
-                    .retire(segment.number, keep)
-                    .map_err(|error| files::io_error("retire", &segment.path, &error))?;
+                    .remove(segment.number)
+                    .map_err(|error| files::io_error("remove", &segment.path, &error))?;
                 self.live
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)

@@ -85,7 +85,7 @@ impl<'a> Scan<'a> {
             Err(damage) => return Err(end(self.was_ours(rest).then_some(damage))),
         };
         if header.segment != self.number {
-            return Err(end(None)); // left by an earlier life of a recycled file
+            return Err(end(None)); // a removed segment's blocks, where nothing was synced
         }
         if self.next_seq.is_some_and(|seq| seq != header.seq) {
             return Err(end(Some(Damage::Bad("sequence number"))));
@@ -107,8 +107,8 @@ impl<'a> Scan<'a> {
         Ok(group)
     }
 
-    /// Whether an unreadable header was once written here in this life of the file, and not in an
-    /// earlier one: by its magic number, or by its place in the order.
+    /// Whether an unreadable header was once written here as this segment's: by its magic number,
+    /// or by its place in the order.
     fn was_ours(&self, block: &[u8]) -> bool {
         let number = |at: usize| {
             block[at..]

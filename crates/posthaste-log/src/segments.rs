@@ -216,28 +216,18 @@ impl Segments {
         Ok(true)
     }
 
-    /// Takes a segment out of use whose every record is elsewhere or not needed, and makes it
-    /// ready again, or removes it where `keep` says there are enough.
-    pub(crate) fn retire(&self, number: u64, keep: bool) -> io::Result<()> {
-        let removed = self
-            .open
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&number);
+    /// Removes a segment whose every record is elsewhere or not needed. Whoever still reads it can
+    /// go on; its blocks are not used again for another segment, whose groups would then have to
+    /// be told from its own.
+    pub(crate) fn remove(&self, number: u64) -> io::Result<()> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let removed = open.remove(&number);
+        drop(open);
         let Some(segment) = removed else {
             return Ok(());
         };
-        if !keep || segment.bytes != self.segment_bytes || Arc::strong_count(&segment) > 1 {
-            // Somebody may still read it: an unlinked file stays readable, a recycled one doesn't.
-            self.disk.remove(&segment.path)?;
-            return self.disk.sync_dir(&self.dir);
-        }
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = self.fresh_path(&mut pool);
-        self.disk.rename(&segment.path, &path)?;
-        let segment = self.publish(&mut pool, (path, Arc::clone(&segment.file)))?;
-        pool.ready.push_back(segment);
-        Ok(())
+        self.disk.remove(&segment.path)?;
+        self.disk.sync_dir(&self.dir)
     }
 
     fn fresh_path(&self, pool: &mut Pool) -> PathBuf {
