@@ -71,7 +71,7 @@ pub(crate) fn merge(
     }
     let mut blocks = Blocks::default();
     for segment in sealed.iter().take(usize::from(u16::MAX)) {
-        gathered.segment(segment, blocks.add(segment))?;
+        gathered.segment(segment, &mut blocks)?;
         if !go_on() {
             return Ok(None);
         }
@@ -103,11 +103,13 @@ pub(crate) fn merge(
 
 impl Gathered {
     /// Gathers the facts of one sealed segment.
-    fn segment(&mut self, segment: &Segment, nth: u16) -> Result<()> {
+    fn segment(&mut self, segment: &Arc<Segment>, blocks: &mut Blocks) -> Result<()> {
+        let nth = blocks.add(segment);
         let mut sealed = Sealed::open(segment, BLOCK)?;
         while let Some(group) = sealed.next()? {
             let damaged = |damage| corrupt(&segment.path, group.offset, &damage);
             self.group(&group, nth).map_err(damaged)?;
+            blocks.verified(nth, group.offset, group.bytes);
             self.reach.last_seq = group.header.seq;
             self.reach.link = group.header.crc;
         }
@@ -238,10 +240,14 @@ impl Gathered {
 }
 
 /// Blocks of the segments of a round, read again: jobs come mostly in the order of their facts, so
-/// that few blocks serve many.
+/// that few blocks serve many. A fact has no checksum of its own, and its group is too much to read
+/// for each: so the checksum of every block is noted while the groups are verified (8 KiB for
+/// 64 MiB), and what is read again is held against it.
 #[derive(Default)]
 struct Blocks {
     segments: Vec<Arc<Segment>>,
+    /// Of each segment: where its groups end, and of each block the checksum of what is theirs.
+    sums: Vec<(usize, Vec<u32>)>,
     /// Segment, number of the block, and its bytes. The one that was read longest ago goes first.
     read: VecDeque<(u16, usize, Vec<u8>)>,
     fact: Vec<u8>,
@@ -257,7 +263,33 @@ impl Blocks {
     /// Adds a segment of the round, and answers its number in it.
     fn add(&mut self, segment: &Arc<Segment>) -> u16 {
         self.segments.push(Arc::clone(segment));
+        self.sums.push((BLOCK, Vec::new()));
         u16::try_from(self.segments.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    /// Notes the checksums of a verified group, which follows the one before.
+    fn verified(&mut self, segment: u16, offset: usize, mut group: &[u8]) {
+        let (end, sums) = &mut self.sums[usize::from(segment)];
+        *end = offset;
+        while !group.is_empty() {
+            let (here, rest) = group.split_at(group.len().min(READ - *end % READ));
+            sums.resize(*end / READ + 1, 0);
+            if let Some(sum) = sums.last_mut() {
+                *sum = crc32c::crc32c_append(*sum, here);
+            }
+            *end += here.len();
+            group = rest;
+        }
+    }
+
+    /// Whether a block is what it was when its groups were verified.
+    fn is_unchanged(&self, segment: u16, number: usize, bytes: &[u8]) -> bool {
+        let (end, sums) = &self.sums[usize::from(segment)];
+        let begin = number * READ;
+        let from = BLOCK.saturating_sub(begin).min(bytes.len());
+        let to = end.saturating_sub(begin).clamp(from, bytes.len().max(from));
+        let sum = crc32c::crc32c(&bytes[from..to]);
+        sums.get(number).is_none_or(|noted| *noted == sum)
     }
 
     /// Reads one fact; behind a new job, what that is.
@@ -312,10 +344,75 @@ impl Blocks {
                 bytes.resize(READ.min((from.bytes as usize).saturating_sub(offset)), 0);
                 let read = from.file.read_at(&mut bytes, offset as u64);
                 read.map_err(|error| io_error("read", &from.path, &error))?;
+                if !self.is_unchanged(segment, number, &bytes) {
+                    return Err(corrupt(&from.path, offset, &Damage::Checksum));
+                }
                 self.read.push_back((segment, number, bytes));
                 self.read.len() - 1
             }
         };
         Ok(&self.read[at].2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Disk, RealDisk};
+
+    /// Groups were verified; what is read again of them is held against that, block by block, and
+    /// what is not theirs is not.
+    #[test]
+    fn what_changed_since_it_was_verified_is_damage() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0000000000000001.seg");
+        let file = RealDisk.create(&path).expect("a file");
+        let all: Vec<u8> = (0..=250).cycle().take(5 * READ).collect();
+        file.write_at(&all, 0).expect("written");
+        let segment = Arc::new(Segment {
+            number: 1,
+            path,
+            file,
+            bytes: u32::try_from(all.len()).expect("small"),
+        });
+        let ends = [BLOCK, 2 * BLOCK, READ + BLOCK, 3 * READ, 4 * READ + BLOCK];
+        let read = |number| {
+            let mut blocks = Blocks::default();
+            let nth = blocks.add(&segment);
+            for pair in ends.windows(2) {
+                blocks.verified(nth, pair[0], &all[pair[0]..pair[1]]);
+            }
+            blocks
+                .block(nth, number)
+                .map(|_| ())
+                .map_err(|error| error.to_string())
+        };
+        assert!((0..5).all(|number| read(number).is_ok()));
+        for at in [
+            BLOCK,
+            READ - 1,
+            READ,
+            2 * READ + 7,
+            3 * READ,
+            4 * READ + BLOCK - 1,
+        ] {
+            segment
+                .file
+                .write_at(&[!all[at]], at as u64)
+                .expect("written");
+            let told = read(at / READ).expect_err("it changed");
+            assert!(told.contains("0000000000000001.seg"), "{told}");
+            segment
+                .file
+                .write_at(&[all[at]], at as u64)
+                .expect("written");
+        }
+        for at in [0, BLOCK - 1, 4 * READ + BLOCK, 5 * READ - 1] {
+            segment
+                .file
+                .write_at(&[!all[at]], at as u64)
+                .expect("written");
+            assert_eq!(read(at / READ), Ok(()), "byte {at} is no group's");
+        }
     }
 }

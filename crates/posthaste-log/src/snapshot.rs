@@ -410,11 +410,14 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Reads a snapshot through, and answers how far it reaches.
+/// Reads a snapshot through, from the device and not from what the system remembers of its writing,
+/// and answers how far it reaches.
 pub(crate) fn read_back(disk: &dyn Disk, path: &Path) -> Result<Reach> {
     let file = disk
         .open(path)
         .map_err(|error| io_error("open", path, &error))?;
+    file.refresh()
+        .map_err(|error| io_error("sync", path, &error))?;
     let mut reader = Reader::open(path, file)?;
     while reader.next()?.is_some() {}
     Ok(reader.reach)

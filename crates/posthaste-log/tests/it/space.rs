@@ -1,6 +1,7 @@
 //! Space comes back while the store runs, whatever lives on in every segment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use posthaste_core::job::Start;
@@ -8,7 +9,9 @@ use posthaste_core::view::JobFilter;
 use posthaste_core::{Command, Commit, JobState, Payload, Store};
 use posthaste_log::{Location, Log, Options};
 use posthaste_testkit::block_on;
+use posthaste_testkit::disk::{Call, FaultDisk};
 
+use crate::bench::{self, Life};
 use crate::life::{job, open, work_off};
 
 fn segments(dir: &Path) -> usize {
@@ -229,4 +232,27 @@ fn damaged_segments_do_not_keep_the_others() {
             .any(|told| told.contains(&format!("{number:016x}.seg")))
     };
     assert!([3, 6, 9].into_iter().all(named), "{problems:?}");
+}
+
+/// A snapshot stands in for segments that are removed: before they go it was synced, and read back
+/// from the device and not from what the system remembers of its writing.
+#[test]
+fn a_snapshot_is_read_from_the_device_before_segments_go() {
+    let (disk, clock) = (FaultDisk::new(), bench::clock());
+    let store = bench::open(&disk, &clock).expect("it opens");
+    let mut life = Life::new(store, &clock, Arc::default(), 3);
+    let is = |path: &Path, extension| path.extension().is_some_and(|it| it == extension);
+    let removal = |(call, path): &(Call, PathBuf)| *call == Call::Remove && is(path, "seg");
+    eventually("a segment goes", || {
+        life.churn();
+        disk.log().iter().any(removal)
+    });
+    let log = disk.log();
+    let at = log.iter().position(removal).expect("there is one");
+    let refreshed = |(call, path): &(Call, PathBuf)| *call == Call::Sync && is(path, "snap");
+    let synced = log[..at].iter().rposition(refreshed);
+    let synced =
+        synced.expect("synced under its name, which has what is read come from the device");
+    let read = |(call, path): &(Call, PathBuf)| *call == Call::Read && is(path, "snap");
+    assert!(log[synced..at].iter().any(read), "and read after that");
 }
