@@ -11,6 +11,7 @@ mod faults;
 mod fences;
 mod fixture;
 mod full;
+mod interval;
 mod ledger;
 mod life;
 mod memory;
