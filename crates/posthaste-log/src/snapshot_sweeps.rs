@@ -12,7 +12,7 @@ use posthaste_core::machine::{
 use posthaste_core::{ErrorKind, JobId, Priority, Result, Token, WallMs};
 
 use crate::RealDisk;
-use crate::disk::DiskFile;
+use crate::disk::{Disk, DiskFile};
 use crate::files::Files;
 use crate::snapshot::{Chunk, Reach, Reader, Writer};
 
@@ -121,7 +121,8 @@ fn jobs() -> impl Iterator<Item = SavedJob> {
 
 fn snapshot() -> Vec<u8> {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir(dir.path().join("snapshots")).expect("a directory");
+    let snapshots = dir.path().join("snapshots");
+    RealDisk.create_dir_all(&snapshots).expect("a directory");
     let files = Files::open(Arc::new(RealDisk), dir.path()).expect("a superblock");
     let mut settles = Settles::default();
     (1..4).for_each(|token| settles.note(Token(token), 0xfeed, WallMs(1_700_000 + token)));
@@ -151,7 +152,11 @@ fn snapshot() -> Vec<u8> {
         writer.key(&key).expect("it is written");
     }
     let path = writer.finish(&meta, 7).expect("it is named");
-    std::fs::read(path).expect("it is there")
+    let file = RealDisk.open(&path).expect("it is there");
+    let len = file.len().expect("a length");
+    let mut bytes = vec![0; usize::try_from(len).expect("small")];
+    file.read_at(&mut bytes, 0).expect("it is read");
+    bytes
 }
 
 #[test]
