@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
-use posthaste_core::{Error, ErrorKind, Result};
+use posthaste_core::{Error, ErrorKind, MonoMs, Result};
 
 use crate::Options;
 use crate::commits::Shared;
@@ -27,6 +27,8 @@ const TURN: Duration = Duration::from_millis(200);
 const FILL_UP_TO: u64 = 8 * 1024 * 1024;
 /// Sealed segments after which the next snapshot is due.
 const SNAPSHOT_SEGMENTS: usize = 8;
+/// Bytes of snapshots that are written in a second, at most, only to make them smaller.
+const SHRUNK_PER_SECOND: u64 = 8 * 1024 * 1024;
 /// Segments that may be there beyond twice what is live, before space is given back.
 const SLACK_SEGMENTS: u64 = 4;
 
@@ -47,8 +49,8 @@ struct Chores {
     snapshot_bytes: u64,
     /// Bytes of every snapshot that is kept, where nothing changed since they were counted.
     snapshots_bytes: Option<u64>,
-    /// Live bytes when the newest snapshot was made.
-    live_then: u64,
+    /// When the newest snapshot was made.
+    snapshot_at: MonoMs,
     /// The last segment was sealed for the sake of a smaller snapshot.
     sealed_early: bool,
     /// The journal is written slowly or not at all.
@@ -89,7 +91,7 @@ impl Background {
             snapshot,
             snapshot_bytes: 0,
             snapshots_bytes: None,
-            live_then: u64::MAX,
+            snapshot_at: MonoMs(0),
             sealed_early: false,
             rests: false,
             sealed_before: snapshot,
@@ -275,8 +277,8 @@ impl Chores {
     }
 
     /// Once a backlog is worked off, the snapshots are what takes space: they tell of jobs that are
-    /// gone. The older goes where segments are gone that it would need, and the newest is made anew
-    /// where much less lives than it tells of, for which the segment that is written to is sealed.
+    /// gone. The older goes where segments are gone that it would need, and the newest is made anew,
+    /// for which the segment that is written to is sealed; not so often that it would matter.
     fn try_shrink(&mut self) -> Result<()> {
         let dir = files::snapshots_dir(&self.files.dir);
         let failed = |error| files::io_error("look at", &dir, &error);
@@ -289,10 +291,11 @@ impl Chores {
         let used = self.segments.disk_bytes();
         let allowed = 2 * live + 2 * SLACK_SEGMENTS * self.segment_bytes;
         let bloated = used + snapshots > allowed;
-        if !bloated || !self.rests || self.sealed_early || live > self.live_then / 2 {
+        let age_ms = self.shared.clock.now().mono.since(self.snapshot_at);
+        let often = age_ms < 1_000 * self.snapshot_bytes / SHRUNK_PER_SECOND;
+        if !bloated || !self.rests || self.sealed_early || often {
             return Ok(());
         }
-        self.live_then = live;
         self.sealed_early = reclaim::seal(&self.shared)?;
         Ok(())
     }
@@ -350,7 +353,7 @@ impl Chores {
         }
         self.snapshot = reach.segment;
         self.sealed_early = false;
-        self.live_then = self.live_bytes();
+        self.snapshot_at = self.shared.clock.now().mono;
         self.snapshot_bytes = self
             .disk()
             .open(&path)
