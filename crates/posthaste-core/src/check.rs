@@ -3,9 +3,12 @@
 //! Every edge and every store asks here before anything is decided. It looks at one request and at
 //! nothing else: whether a job is there, a key is taken or a token counts is the machine's to say.
 
+mod event;
+mod group;
 mod json;
 mod refusal;
 
+use crate::backoff::Backoff;
 use crate::command::{Command, Commit, Edit, QueueSettings};
 use crate::duration::print_ms;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +17,9 @@ use crate::limits;
 use crate::machine::{Refusal, Refused};
 use crate::port::LeaseAsk;
 use crate::time::WallMs;
+
+pub use event::{new_event, read};
+pub use group::ask as event_ask;
 
 fn invalid(message: String, next: String) -> Error {
     Error::new(ErrorKind::Invalid, message).next(next)
@@ -41,11 +47,19 @@ pub fn commit(commit: &Commit) -> Result<()> {
     if let Some(of) = &commit.key {
         key("idempotency key", &of.key)?;
     }
-    let mut bytes = 0;
+    let (mut bytes, mut events, mut settled) = (0, 0, 0);
     for (index, one) in commit.commands.iter().enumerate() {
         command(one).map_err(|error| error.at_command(index))?;
         bytes += size(one);
+        if let Command::Publish { events: of, .. } = one {
+            events += of.len();
+        }
+        if let Command::SettleEvents { ends, .. } = one {
+            settled += ends.len();
+        }
     }
+    event::count(events)?;
+    group::count(settled)?;
     if bytes > limits::COMMIT_BYTES_MAX {
         return Err(too_large(
             format!("the commit has {bytes} bytes"),
@@ -71,7 +85,20 @@ pub fn command(command: &Command) -> Result<()> {
         }),
         Command::Edit { edit: change, .. } => edit(change),
         Command::Configure { settings, .. } => queue_settings(settings),
-        Command::Cancel(_) | Command::Retry(_) | Command::Delete(_) => Ok(()),
+        Command::Publish { events, .. } => event::publish(events),
+        Command::SetTopic { settings, .. } => event::topic_settings(settings),
+        Command::SetGroup { settings, .. } => group::settings(settings),
+        Command::SettleEvents { ends, .. } => group::ends(ends),
+        Command::Cancel(_)
+        | Command::Retry(_)
+        | Command::Delete(_)
+        | Command::DeleteTopic(_)
+        | Command::DeleteGroup { .. }
+        | Command::Beat { .. }
+        | Command::Leave { .. }
+        | Command::ResetGroup { .. }
+        | Command::Unpark { .. }
+        | Command::Redrive { .. } => Ok(()),
     }
 }
 
@@ -79,7 +106,7 @@ pub fn command(command: &Command) -> Result<()> {
 fn size(command: &Command) -> usize {
     let payload = |payload: &Option<Payload>| payload.as_ref().map_or(0, |p| p.bytes.len());
     let text = |text: &str| text.len().min(limits::RESULT_BYTES_MAX);
-    64 + match command {
+    command_bytes(match command {
         Command::Enqueue(job) => {
             let metadata = job
                 .metadata
@@ -96,8 +123,15 @@ fn size(command: &Command) -> usize {
             Outcome::Snooze { .. } => 0,
         },
         Command::Edit { edit, .. } => payload(&edit.payload),
+        Command::Publish { events, .. } => events.iter().map(event::size).sum(),
+        Command::SettleEvents { ends, .. } => group::size(ends),
         _ => 0,
-    }
+    })
+}
+
+/// What something of so many bytes costs beside them.
+const fn command_bytes(bytes: usize) -> usize {
+    64 + bytes
 }
 
 fn new_job(job: &NewJob) -> Result<()> {
@@ -167,13 +201,17 @@ fn retry_rule(rule: &RetryRule) -> Result<()> {
             ),
         ));
     }
-    if rule.backoff.jitter_percent > 100 {
+    backoff(&rule.backoff)
+}
+
+fn backoff(backoff: &Backoff) -> Result<()> {
+    if backoff.jitter_percent > 100 {
         return Err(invalid(
-            format!("the backoff's jitter is {} %", rule.backoff.jitter_percent),
+            format!("the backoff's jitter is {} %", backoff.jitter_percent),
             "give 0 to 100".into(),
         ));
     }
-    if rule.backoff.factor == 0 {
+    if backoff.factor == 0 {
         return Err(invalid(
             "the backoff's factor is 0".into(),
             "give 1 for a delay that stays the same, 2 for one that doubles".into(),
@@ -356,9 +394,13 @@ impl From<Refusal> for Error {
         let (kind, message, next) = refusal.told();
         let error = Self::new(kind, message).next(next);
         match refusal {
-            Refusal::KeysFull | Refusal::JobsFull | Refusal::NamesFull => {
-                error.retry_after_ms(limits::FULL_RETRY_MS)
-            }
+            Refusal::KeysFull
+            | Refusal::JobsFull
+            | Refusal::NamesFull
+            | Refusal::TopicsFull
+            | Refusal::GroupsFull
+            | Refusal::MembersFull
+            | Refusal::UnfinishedFull => error.retry_after_ms(limits::FULL_RETRY_MS),
             _ => error,
         }
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::ids::{JobId, QueueName, Token};
+use crate::group::{EventOutcome, GroupSettings, Unparking, Which};
+use crate::ids::{GroupName, JobId, QueueName, Token, TopicName};
 use crate::job::{JobState, NewJob, Outcome, Payload, Priority};
 use crate::time::WallMs;
+use crate::topic::{NewEvent, Published, ReadFrom, TopicSettings};
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,102 @@ pub enum Command {
         queue: QueueName,
         /// What to change.
         settings: QueueSettings,
+    },
+    /// Publish events to a topic, at most 1000 in one commit. Where there is no such topic, it is
+    /// made with the defaults, unless the store was told not to.
+    Publish {
+        /// Which topic.
+        topic: TopicName,
+        /// What happened, in order.
+        events: Vec<NewEvent>,
+    },
+    /// Set what is given of a topic's settings; makes the topic where there is none.
+    SetTopic {
+        /// Which topic.
+        topic: TopicName,
+        /// What to change.
+        settings: TopicSettings,
+    },
+    /// Forget a topic, every event of it, and its groups.
+    DeleteTopic(TopicName),
+    /// Set what is given of a group's settings; makes the group where there is none.
+    SetGroup {
+        /// Of which topic.
+        topic: TopicName,
+        /// Which group.
+        group: GroupName,
+        /// What to change.
+        settings: GroupSettings,
+        /// Where a new group starts; `None` is the topic's end. No effect on one that is there.
+        from: Option<ReadFrom>,
+    },
+    /// Forget a group, its parked events and its dead letters.
+    DeleteGroup {
+        /// Of which topic.
+        topic: TopicName,
+        /// Which group.
+        group: GroupName,
+    },
+    /// End the handling of events, at most 1000.
+    SettleEvents {
+        /// Of which topic.
+        topic: TopicName,
+        /// By which group.
+        group: GroupName,
+        /// Under which membership.
+        token: Token,
+        /// Which events, by the sequence of their positions, and how each ended. Events of one key
+        /// in order.
+        ends: Vec<(u64, EventOutcome)>,
+    },
+    /// Say that a member is alive: its lease starts afresh.
+    Beat {
+        /// Of which topic.
+        topic: TopicName,
+        /// Of which group.
+        group: GroupName,
+        /// Under which membership.
+        token: Token,
+    },
+    /// A member leaves. What it holds is handed out again, and counts as nothing.
+    Leave {
+        /// Of which topic.
+        topic: TopicName,
+        /// Which group.
+        group: GroupName,
+        /// Under which membership.
+        token: Token,
+    },
+    /// Have a group go on elsewhere. Parked events and dead letters stay.
+    ResetGroup {
+        /// Of which topic.
+        topic: TopicName,
+        /// Which group.
+        group: GroupName,
+        /// Where it goes on.
+        to: ReadFrom,
+        /// Also while members hold events: they hold them no longer.
+        force: bool,
+    },
+    /// Decide on parked events, at most 500 of them at once, the first first.
+    Unpark {
+        /// Of which topic.
+        topic: TopicName,
+        /// Of which group.
+        group: GroupName,
+        /// Which of them.
+        which: Which,
+        /// What becomes of them.
+        how: Unparking,
+    },
+    /// Have dead letters handled again, at most 500 of them at once, the first first.
+    Redrive {
+        /// Of which topic.
+        topic: TopicName,
+        /// Of which group.
+        group: GroupName,
+        /// Which of them.
+        which: Which,
     },
 }
 
@@ -125,7 +223,7 @@ pub struct Committed {
 }
 
 /// What became of one command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reply {
     /// The job is there.
@@ -155,10 +253,26 @@ pub enum Reply {
         /// The job's state now.
         state: JobState,
     },
-    /// The job is forgotten.
+    /// The job, the topic or the group is forgotten.
     Deleted,
-    /// The queue's settings are in force.
+    /// The settings of the queue, the topic or the group are in force.
     Configured,
+    /// The events are settled.
+    EventsSettled {
+        /// They had been settled so before, all of them.
+        repeated: bool,
+    },
+    /// The member is gone.
+    Left,
+    /// Parked events or dead letters were moved or forgotten.
+    EventsMoved {
+        /// How many.
+        events: u32,
+        /// How many are left that were asked for.
+        left: u32,
+    },
+    /// The events are there: where each is, in the order in which they were given.
+    Published(Arc<[Published]>),
     /// It was done together with the settle before it, which is repeated, and is not done again.
     Repeated,
 }

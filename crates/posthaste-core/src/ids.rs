@@ -127,6 +127,12 @@ name!(
     "kind",
     "The kind of a job: which handler it is for."
 );
+name!(TopicName, "topic", "The name of a topic of events.");
+name!(
+    GroupName,
+    "group",
+    "The name of a consumer group of a topic."
+);
 name!(WorkerName, "worker", "The name a worker gives itself.");
 name!(Tag, "tag", "A word on a job, to find it by.");
 

@@ -112,3 +112,80 @@ pub const TOKEN_MAX: u64 = (1 << 53) - 1;
 pub const TOKENS_PASSED: u64 = 1 << 27;
 /// When to try again where the store is full of jobs, keys or names, in milliseconds.
 pub const FULL_RETRY_MS: u64 = 10_000;
+
+/// Longest payload of one event, in bytes. Longer: refused as `payload-too-large`.
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest id, type, source or key of an event, in bytes. Longer: refused as `invalid`.
+pub const EVENT_TEXT_BYTES_MAX: usize = 255;
+/// Who tells an event, where its publisher does not say.
+pub const EVENT_SOURCE_DEFAULT: &str = "posthaste";
+/// Most headers of one event. More: refused as `invalid`.
+pub const HEADERS_MAX: usize = 32;
+/// Longest value of a header of an event, in bytes. Longer: refused as `invalid`.
+pub const HEADER_BYTES_MAX: usize = 1024;
+/// Most events of one commit, over all of its commands. More: refused as `too-large`.
+pub const EVENTS_PER_COMMIT_MAX: usize = 1_000;
+/// How long a published event is remembered by its source and id where its publisher chose the id,
+/// in milliseconds (ten minutes).
+pub const EVENT_MEMORY_MS: u64 = 10 * 60_000;
+/// Most events remembered by source and id. The oldest are forgotten first.
+pub const EVENT_MEMORY_MAX: u64 = 4_000_000;
+/// Most topics of one store. More: refused as `busy`.
+pub const TOPICS_MAX: usize = 10_000;
+/// Partitions of a topic where none are asked for.
+pub const PARTITIONS_DEFAULT: u16 = 4;
+/// Most partitions of a topic. More: refused as `invalid`.
+pub const PARTITIONS_MAX: u16 = 256;
+/// How long events are kept where nothing else is said, in milliseconds (7 days).
+pub const EVENTS_KEPT_MS: u64 = 7 * 24 * 3_600_000;
+/// How many bytes of a topic's events are kept where nothing else is said (10 GiB).
+pub const EVENTS_KEPT_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+/// How long compaction keeps a tombstone where nothing else is said, in milliseconds (24 hours).
+pub const TOMBSTONES_KEPT_MS: u64 = 24 * 3_600_000;
+/// Events of one read where none are asked for.
+pub const READ_EVENTS_DEFAULT: u32 = 1_000;
+/// Most events of one read. More: refused as `invalid`.
+pub const READ_EVENTS_MAX: u32 = 10_000;
+/// Most bytes of the events of one read. Beyond, fewer are told, one at least.
+pub const READ_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most events that one read examines where it filters, before it answers with what it has.
+pub const READ_EXAMINED_MAX: u32 = 100_000;
+/// Most types, and most keys, that one read filters by. More: refused as `invalid`.
+pub const READ_FILTERS_MAX: usize = 64;
+/// Longest line of an import of events, in bytes: a payload of its greatest length, each byte of it
+/// escaped. Longer: refused as `too-large`.
+pub const IMPORT_LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Most consumer groups of one store, over all topics. More: refused as `busy`.
+pub const GROUPS_MAX: usize = 10_000;
+/// Most members of one group at once. More: refused as `busy`.
+pub const MEMBERS_MAX: usize = 10_000;
+/// Events of a group in the hands of members at once, where nothing else is said.
+pub const IN_FLIGHT_DEFAULT: u32 = 1_000;
+/// Most events of a group in the hands of members at once. More: refused as `invalid`.
+pub const IN_FLIGHT_MAX: u32 = 10_000;
+/// Most unfinished events of a group behind its head, in hands or waiting behind their keys.
+/// Beyond, no further ones are looked at until some are finished.
+pub const UNFINISHED_MAX: usize = 20_000;
+/// Most events of one key in the hands of one member at once, so that a busy key leaves room for
+/// the others.
+pub const KEY_RUN_MAX: u32 = 64;
+/// Most upcoming events that a group keeps in memory.
+pub const EVENTS_AHEAD_MAX: usize = 4_096;
+/// Most upcoming events that one claim looks at, beside those it hands out.
+pub const EVENTS_PASSED_MAX: usize = 256;
+/// Most events that one lease hands out. More: refused as `invalid`.
+pub const LEASE_EVENTS_MAX: u32 = 1_000;
+/// Most events that one commit settles, over all of its commands. More: refused as `too-large`.
+pub const SETTLED_EVENTS_MAX: usize = 1_000;
+/// Parked events of a group where nothing else is said.
+pub const PARKED_DEFAULT: u32 = 1_000;
+/// Most parked events of a group. More: refused as `invalid`.
+pub const PARKED_MAX: u32 = 10_000;
+/// Most dead letters of a group. Those that have been there longest are forgotten first.
+pub const DEAD_LETTERS_MAX: usize = 10_000;
+/// Most parked events or dead letters that one command moves. It tells how many are left.
+pub const MOVED_EVENTS_MAX: usize = 500;
+/// Most groups whose first unfinished event one answer to `/metrics` looks up, those that are
+/// furthest behind first. For the others it does not say how long that has waited.
+pub const LAG_READS_MAX: usize = 256;

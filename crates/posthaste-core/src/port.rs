@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use crate::command::{Commit, Committed};
 use crate::error::Result;
-use crate::ids::{JobId, KindName, QueueName, Tag, Token, WorkerName};
+use crate::group::{EventAsk, GroupView, KeptPage, LeasedEvents};
+use crate::ids::{GroupName, JobId, KindName, QueueName, Tag, Token, TopicName, WorkerName};
 use crate::job::{Payload, Priority};
 use crate::time::WallMs;
+use crate::topic::{Position, TailTopic, TopicRead, TopicView};
 use crate::view::{Health, JobFilter, JobPage, JobView, QueueView};
 
 /// A future that a port hands out. One for each batch, not for each job.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whatever keeps jobs: memory, a directory, a server.
+/// Whatever keeps jobs and topics: memory, a directory, a server.
 ///
 /// Every answer rests on durable facts alone (leases and progress excepted). Dropping a future
 /// gives up the answer, not the effect: a commit may still be applied, and a lease that nobody
@@ -44,6 +46,47 @@ pub trait Store: Send + Sync + 'static {
     /// `Unavailable`.
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>>;
 
+    /// Reads a topic on from a position, waiting up to `ask.wait_ms` for the first event that is
+    /// asked for. Only durable events are told, each time the same at the same place. What lay there
+    /// and is gone is told as a gap, never passed over.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such topic; `Invalid` for a bad ask, and for a position past the
+    /// end; `Busy` where too many wait already; `Corrupt`, `Closed`, `Unavailable`.
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>>;
+
+    /// Hands events of a group to a member, waiting up to `ask.wait_ms` for the first. Who asks
+    /// without a token joins the group; the token is to be given from then on, also where no event
+    /// came.
+    ///
+    /// Events of one key are handed out in order, and to one member at a time. A member that says
+    /// nothing for its lease is lost: its events are handed out again.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such group; `Stale` where the membership is over: join again;
+    /// `Invalid` for a bad ask; `Busy` where too many wait already; `Closed`, `Unavailable`.
+    fn lease_events(&self, ask: EventAsk) -> PortFuture<'_, Result<LeasedEvents>>;
+
+    /// Waits until a group has passed a position, at most `ask.wait_ms`, and tells how it is then:
+    /// who must see what he published looks whether its position lies behind.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such group; `Invalid` for a position of another history; `Busy`
+    /// where too many wait already; `Closed`, `Unavailable`.
+    fn tail_group(&self, ask: TailGroup) -> PortFuture<'_, Result<GroupView>>;
+
+    /// Every group, by topic and name.
+    ///
+    /// # Errors
+    /// `Closed`, `Unavailable`.
+    fn groups(&self) -> PortFuture<'_, Result<Vec<GroupView>>>;
+
+    /// One page of the parked events of a group, or of its dead letters.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such group; `Corrupt`, `Closed`, `Unavailable`.
+    fn kept(&self, ask: KeptAsk) -> PortFuture<'_, Result<KeptPage>>;
+
     /// One job. `None` where there is none, or no longer.
     ///
     /// # Errors
@@ -66,6 +109,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Closed`, `Unavailable`.
     fn queues(&self) -> PortFuture<'_, Result<Vec<QueueView>>>;
+
+    /// Every topic, by name.
+    ///
+    /// # Errors
+    /// `Closed`, `Unavailable`.
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>>;
 
     /// How the store is.
     ///
@@ -143,4 +192,32 @@ pub struct TailJob {
     pub id: JobId,
     /// How long to wait for its end, in milliseconds, at most a minute.
     pub wait_ms: u32,
+}
+
+/// Which group to wait for, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TailGroup {
+    /// Of which topic.
+    pub topic: TopicName,
+    /// Which group.
+    pub group: GroupName,
+    /// The event that it is to have passed: handled, or given up on. `None` waits for nothing.
+    pub passed: Option<Position>,
+    /// How long to wait, in milliseconds, at most a minute.
+    pub wait_ms: u32,
+}
+
+/// Which parked events or dead letters to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAsk {
+    /// Of which topic.
+    pub topic: TopicName,
+    /// Of which group.
+    pub group: GroupName,
+    /// Its dead letters, and not its parked events.
+    pub dead: bool,
+    /// Where to go on, as the page before said.
+    pub cursor: Option<u64>,
+    /// Most of them, at most 1000.
+    pub max: u32,
 }

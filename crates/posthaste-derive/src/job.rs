@@ -1,12 +1,12 @@
 //! The `#[job(…)]` attribute, judged and written out.
 
-use std::fmt::Display;
-
-use posthaste_core::{Backoff, KindName, Priority, QueueName, duration, limits, suggest};
+use posthaste_core::{Backoff, KindName, Priority, QueueName, duration, limits};
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::meta::ParseNestedMeta;
-use syn::{DeriveInput, Error, LitBool, LitInt, LitStr, Result};
+use syn::{DeriveInput, Error, LitBool, LitStr, Result};
+
+use crate::settings::{given_twice, number, setting, text};
 
 const SETTINGS: [&str; 7] = [
     "kind",
@@ -96,7 +96,7 @@ impl Settings {
                 .is_some(),
         };
         if given {
-            return Err(meta.error(format!("`{setting}` is given twice; give it once")));
+            return Err(given_twice(meta, setting));
         }
         Ok(())
     }
@@ -138,49 +138,6 @@ impl Settings {
         }
         chain
     }
-}
-
-/// Which of the `known` settings this is.
-fn setting(meta: &ParseNestedMeta<'_>, known: &[&'static str]) -> Result<&'static str> {
-    let word = match meta.path.get_ident() {
-        Some(word) => word.to_string(),
-        None => return Err(meta.error("a setting is one word")),
-    };
-    if let Some(setting) = known.iter().find(|setting| **setting == word) {
-        return Ok(setting);
-    }
-    Err(
-        meta.error(match suggest::nearest(&word, known.iter().copied()) {
-            Some(near) => format!("unknown setting `{word}`; did you mean `{near}`?"),
-            None => format!("unknown setting `{word}`; known: {}", known.join(", ")),
-        }),
-    )
-}
-
-fn text<T, E: Display>(
-    meta: &ParseNestedMeta<'_>,
-    check: impl FnOnce(&str) -> std::result::Result<T, E>,
-) -> Result<String> {
-    let literal: LitStr = meta.value()?.parse()?;
-    let text = literal.value();
-    check(&text).map_err(|error| Error::new(literal.span(), error))?;
-    Ok(text)
-}
-
-fn number<N>(meta: &ParseNestedMeta<'_>, least: N, most: N, hint: &str) -> Result<N>
-where
-    N: TryFrom<u64> + PartialOrd + Display,
-{
-    let literal: LitInt = meta.value()?.parse()?;
-    literal
-        .base10_parse::<u64>()
-        .ok()
-        .and_then(|number| N::try_from(number).ok())
-        .filter(|number| *number >= least && *number <= most)
-        .ok_or_else(|| {
-            let range = format!("{literal} is out of range; give {least} to {most}{hint}");
-            Error::new(literal.span(), range)
-        })
 }
 
 fn length(meta: &ParseNestedMeta<'_>, least_ms: u32, most_ms: u32) -> Result<u32> {

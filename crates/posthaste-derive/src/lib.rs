@@ -1,10 +1,12 @@
-//! `#[derive(Job)]`, the derive macro of `posthaste`, and nothing else.
+//! `#[derive(Job)]` and `#[derive(Event)]`, the derive macros of `posthaste`, and nothing else.
 //!
-//! It reads the `#[job(…)]` attribute, refuses at compile time what would be refused at run time
-//! (by the same rules, those of `posthaste-core`), and writes one `impl Job`.
+//! They read the `#[job(…)]` or `#[event(…)]` attribute, refuse at compile time what would be refused
+//! at run time (by the same rules, those of `posthaste-core`), and write one `impl`.
 
+mod event;
 mod job;
 mod names;
+mod settings;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -33,6 +35,31 @@ use syn::{DeriveInput, parse_macro_input};
 pub fn derive_job(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     job::expand(&input)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// Makes a type an event: `impl posthaste::Event`.
+///
+/// The type needs serde's `Serialize` and `Deserialize` too. All settings are optional:
+///
+/// | `#[event(…)]` | meaning | default |
+/// |---|---|---|
+/// | `type = "order.placed"` | what happened, 1 to 255 bytes | the type's name in kebab-case |
+/// | `topic = "orders"` | where it is published | as `type` |
+/// | `version = 2` | which shape its payload has; told in the header `dataversion` | 1 |
+/// | `source = "shop"` | who tells it, 1 to 255 bytes | `posthaste` |
+/// | `key = "order"` | the field that is its key, which must be `Display`; of a tuple, its number | none |
+///
+/// ```text
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(type = "order.placed", topic = "orders", source = "shop", key = "order")]
+/// struct OrderPlaced { order: u64, total: u64 }
+/// ```
+#[proc_macro_derive(Event, attributes(event))]
+pub fn derive_event(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    event::expand(&input)
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
 }

@@ -20,11 +20,14 @@ use crate::reclaim;
 use crate::scrub::Scrub;
 use crate::segments::{Segment, Segments};
 use crate::snapshot;
+use crate::topics::Mover;
 
 /// How often it looks around.
 const TURN: Duration = Duration::from_millis(200);
 /// Bytes written in one turn up to which the next segments are written through with zeros.
 const FILL_UP_TO: u64 = 8 * 1024 * 1024;
+/// How often it is looked for events that are kept no longer, in milliseconds.
+const KEEP_MS: u64 = 1_000;
 /// Sealed segments after which the next snapshot is due.
 const SNAPSHOT_SEGMENTS: usize = 8;
 /// Bytes of snapshots that are written in a second, at most, only to make them smaller.
@@ -44,6 +47,8 @@ struct Chores {
     files: Arc<Files>,
     segments: Arc<Segments>,
     live: Arc<Mutex<Live>>,
+    /// Takes events out of the journal, before a snapshot covers them.
+    mover: Mover,
     /// Segments up to this one are in the newest snapshot.
     snapshot: u64,
     snapshot_bytes: u64,
@@ -71,6 +76,8 @@ struct Chores {
     /// Where the journal was at the last look, in bytes from its beginning.
     position: u64,
     scrub: Scrub,
+    /// When it was last looked for events that are kept no longer.
+    kept_at: MonoMs,
 }
 
 impl Background {
@@ -80,7 +87,7 @@ impl Background {
         files: Arc<Files>,
         segments: Arc<Segments>,
         live: Arc<Mutex<Live>>,
-        snapshot: u64,
+        (snapshot, mover): (u64, Mover),
     ) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut chores = Chores {
@@ -88,6 +95,7 @@ impl Background {
             files,
             segments,
             live,
+            mover,
             snapshot,
             snapshot_bytes: 0,
             snapshots_bytes: None,
@@ -105,6 +113,7 @@ impl Background {
             marked: 0,
             position: 0,
             scrub: Scrub::default(),
+            kept_at: MonoMs(0),
         };
         let thread = std::thread::Builder::new()
             .name("posthaste-background".to_owned())
@@ -135,6 +144,7 @@ impl Chores {
             self.mark();
             if self.maintenance {
                 self.snapshot_and_reclaim();
+                self.keep_topics();
                 self.scrub();
             }
             // Waiting for an answer meanwhile may have taken the wake-up that told to stop.
@@ -142,6 +152,32 @@ impl Chores {
                 return;
             }
             std::thread::park_timeout(TURN);
+        }
+    }
+
+    /// Lets go of events that are kept no longer, and of topics that are gone.
+    fn keep_topics(&mut self) {
+        let now = self.shared.clock.now();
+        if now.mono.since(self.kept_at) < KEEP_MS && self.kept_at != MonoMs(0) {
+            return;
+        }
+        let first = std::mem::replace(&mut self.kept_at, now.mono.max(MonoMs(1))) == MonoMs(0);
+        let topics = Arc::clone(&self.shared.topics);
+        let kept = self
+            .mover
+            .retain(now.wall, |topic, beyond| topics.in_journal(topic, beyond))
+            .and_then(|()| {
+                let config = |topic| topics.in_journal(topic, 0).map(|(config, ..)| config);
+                self.mover.compact(now.wall, config, self.go_on())
+            })
+            .and_then(|()| match first {
+                true => self
+                    .mover
+                    .sweep(|topic| topics.in_journal(topic, 0).is_some()),
+                false => Ok(()),
+            });
+        if let Err(error) = kept {
+            self.told(&error);
         }
     }
 
@@ -340,7 +376,17 @@ impl Chores {
         let base = self.snapshot;
         let used = old.iter().find(|(number, _)| *number == base);
         let used = used.map(|(_, path)| path);
-        let Some((path, reach)) = merge::merge(&self.files, used, &new, self.go_on())? else {
+        // Events are copied before their segments go: on a disk that is nearly full, one segment's.
+        let one = self.is_low() && self.shared.topics.are_in_journal();
+        let round = if one { &new[..1] } else { &new };
+        let go_on = self.go_on();
+        // What these segments say of topics was shown to readers before this returns: a topic that
+        // they don't know then is gone, and not one that they don't know yet.
+        reclaim::until_durable(&self.shared)?;
+        let topics = Arc::clone(&self.shared.topics);
+        let kept_from = |topic| topics.kept_from(topic);
+        let merged = merge::merge(&self.files, used, round, &mut self.mover, kept_from, go_on)?;
+        let Some((path, reach)) = merged else {
             return Ok(());
         };
         let read = snapshot::read_back(self.disk(), &path)?;
@@ -351,6 +397,8 @@ impl Chores {
             )
             .next("see to the disk: what was written is not what was read"));
         }
+        // From here on readers find them there, and nothing needs the segments for them.
+        self.shared.topics.moved(self.mover.readers());
         self.snapshot = reach.segment;
         self.sealed_early = false;
         self.snapshot_at = self.shared.clock.now().mono;

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::effect::{self, Effect};
 use crate::inbox::Inbox;
 use crate::journal::{self, Journal, Write};
+use crate::topics::{self, Topics};
 use crate::{Durability, files};
 
 /// Longest that what nobody waits for stays unsynced, in milliseconds.
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     syncer: Condvar,
     /// The sequencer waits here for the syncer.
     turn: Condvar,
+    pub(crate) topics: Arc<Topics>,
+    tail: Mutex<mpsc::Sender<topics::Order>>,
     pub(crate) stats: Stats,
 }
 
@@ -99,7 +102,9 @@ impl Shared {
         clock: Arc<dyn Clock>,
         durability: Durability,
         journal: Option<Journal<Effect>>,
+        topics: Topics,
         reader: mpsc::Sender<Effect>,
+        tail: mpsc::Sender<topics::Order>,
     ) -> Self {
         let commits = Commits {
             journal,
@@ -117,7 +122,9 @@ impl Shared {
             bodies,
             clock,
             durability,
+            topics: Arc::new(topics),
             reader: Mutex::new(reader),
+            tail: Mutex::new(tail),
             commits: Mutex::new(commits),
             syncer: Condvar::new(),
             turn: Condvar::new(),
@@ -293,6 +300,12 @@ impl Shared {
         }
     }
 
+    /// Has the tail's thread read a page.
+    pub(crate) fn fetch(&self, order: topics::Order) {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        let _closed = tail.send(order);
+    }
+
     /// After a write or a sync that failed nothing is accepted any more, and nobody is told that
     /// something is durable.
     fn poison(&self, writes: Vec<Write<Effect>>, error: &std::io::Error) -> Held<'_> {
@@ -346,12 +359,15 @@ mod tests {
         let clock = ManualClock::at(WallMs(1));
         let (reader, _to_read) = mpsc::channel();
         let bodies = Bodies::Memory(Mutex::default());
+        let (tail, _to_fetch) = mpsc::channel();
         let shared = Shared::new(
             bodies,
             Arc::new(clock.clone()),
             Durability::Sync,
             None,
+            Topics::new(1, Vec::new(), WallMs(1)),
             reader,
+            tail,
         );
         let mut held = shared.hold();
         held.unsynced = true;

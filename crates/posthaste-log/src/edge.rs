@@ -2,7 +2,9 @@
 //! own thread, so that the sequencer has little left to do. Refuses what breaks a static rule.
 
 pub(crate) mod digest;
+mod group;
 mod light;
+mod publish;
 
 use std::sync::Arc;
 
@@ -30,6 +32,10 @@ pub(crate) struct Prepared {
     pub(crate) commands: Lights,
     /// Every record that the commands point into, one after the other.
     pub(crate) records: Bytes,
+    /// Which command each of `commands` is, where some publish in several parts.
+    pub(crate) parts: Option<Vec<u32>>,
+    /// Events that it publishes.
+    pub(crate) events: usize,
     /// Commands that edit a job which isn't there, and the job: refused, unless the commit is
     /// repeated under its key and is answered as it was then, or the settle before it is.
     pub(crate) missing: Vec<(usize, JobId)>,
@@ -42,8 +48,30 @@ impl Prepared {
     /// keeps.
     pub(crate) fn bytes_max(&self) -> usize {
         let facts: usize = self.commands.iter().map(Light::facts_bytes_max).sum();
-        let answer = self.key.map_or(0, |_| 64 + 32 * self.commands.len());
+        let answer = self
+            .key
+            .map_or(0, |_| 64 + 32 * (self.commands.len() + self.events));
         self.records.len() + facts + answer + FACT_BYTES_MAX
+    }
+}
+
+impl Prepared {
+    /// Adds a part of the command `index`.
+    fn push(&mut self, index: usize, light: Light) {
+        let here = self.commands.len();
+        if self.parts.is_none() && here != index {
+            self.parts = Some((0..small(here)).collect());
+        }
+        if let Some(parts) = &mut self.parts {
+            parts.push(small(index));
+        }
+        self.commands.push(light);
+    }
+
+    /// The command that one of `commands` is, or is a part of.
+    pub(crate) fn command_of(&self, index: usize) -> usize {
+        let part = self.parts.as_ref().and_then(|parts| parts.get(index));
+        part.map_or(index, |command| *command as usize)
     }
 }
 
@@ -61,29 +89,40 @@ pub(crate) fn prepare(
     commit: &Commit,
     now: WallMs,
     whole: impl Fn(JobId) -> Option<Accepted>,
+    start: impl Fn(usize) -> Option<u64>,
 ) -> Result<Prepared> {
     check::commit(commit)?;
     let mut prepared = Prepared {
         key: digest::of_commit(commit),
         commands: Lights::with_room(commit.commands.len()),
         records: Bytes::new(),
+        parts: None,
+        events: 0,
         missing: Vec::new(),
         grows: false,
     };
     let mut records = Vec::with_capacity(records_size(commit));
     for (index, command) in commit.commands.iter().enumerate() {
+        if let Command::Publish { topic, events } = command {
+            publish::parts(index, topic, events, &mut prepared, &mut records);
+            continue;
+        }
+        if let Some(light) = group::light(command, start(index), &mut records) {
+            prepared.push(index, light);
+            continue;
+        }
         let find = |id| whole(id).or_else(|| earlier(&commit.commands[..index], id, now));
         let mut light = one(command, now, &mut prepared, &mut records, &find)
             .map_err(|error| error.at_command(index))?;
         if let (Command::Edit { id, edit }, Light::Edit { body: None, .. }) = (command, &light)
             && edit.payload.is_some()
         {
-            prepared.missing.push((index, *id));
+            prepared.missing.push((prepared.commands.len(), *id));
         }
         if let Light::Settle { digest, .. } = &mut light {
             *digest = digest::with_follow_ups(*digest, &commit.commands[index + 1..]);
         }
-        prepared.commands.push(light);
+        prepared.push(index, light);
     }
     prepared.records = Bytes::from(records);
     Ok(prepared)
@@ -100,6 +139,7 @@ fn records_size(commit: &Commit) -> usize {
             ..
         } => result.as_ref().map_or(0, |result| 64 + result.bytes.len()),
         Command::Settle { .. } => 64,
+        Command::Publish { events, .. } => events.iter().map(publish::size).sum(),
         _ => 0,
     };
     commit.commands.iter().map(size).sum()
@@ -157,6 +197,11 @@ fn one(
             queue: queue.clone(),
             settings: settings.clone(),
         },
+        Command::SetTopic { topic, settings } => Light::SetTopic {
+            topic: topic.clone(),
+            settings: *settings,
+        },
+        Command::DeleteTopic(topic) => Light::DeleteTopic(topic.clone()),
         _ => {
             return Err(Error::new(
                 ErrorKind::Unsupported,

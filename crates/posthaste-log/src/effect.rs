@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use posthaste_core::command::Reply as CommandReply;
+use posthaste_core::group::{GroupView, KeptPage};
 use posthaste_core::job::RetryRule;
 use posthaste_core::machine::{Answer, Grant, Place, Slot};
 use posthaste_core::port::Leased;
@@ -17,11 +18,14 @@ use posthaste_core::{
 };
 
 use crate::bodies::{Bodies, Unreadable};
+use crate::commits::Shared;
 use crate::edge::Prepared;
 use crate::format::body::{self, Note};
 use crate::format::record;
 use crate::inbox::{Ask, Inbox, Reply};
+use crate::members::{self, Delivered};
 use crate::segments::Segment;
+use crate::topics::{self, Change, Topics};
 
 /// Something to be told to somebody, once what it rests on is durable.
 #[derive(Debug)]
@@ -40,6 +44,18 @@ pub(crate) enum Effect {
     Queues(Reply<Vec<QueueView>>, Vec<QueueView>),
     /// How the store is.
     Health(Reply<Health>, Box<Health>),
+    /// What readers of topics see from now on.
+    Shown(Arc<Topics>, Vec<Change>, WallMs),
+    /// Events that were handed out.
+    Events(Reply<Delivered>, Box<members::Leased>),
+    /// A group that was asked for or waited for.
+    Group(Reply<GroupView>, Box<GroupView>),
+    /// Every group.
+    Groups(Reply<Vec<GroupView>>, Vec<GroupView>),
+    /// A page of what a group keeps.
+    KeptPage(Reply<KeptPage>, Vec<members::KeptRow>, Option<u64>),
+    /// Something is to be read for a group.
+    Order(Weak<Shared>, Box<members::Order>),
     /// Records are in their new place.
     Copied(oneshot::Sender<bool>),
     /// The reader's thread ends.
@@ -154,6 +170,17 @@ pub(crate) fn release(effect: Effect, bodies: &Bodies) -> Option<Effect> {
         Effect::Copied(reply) => {
             let _gone = reply.send(true);
         }
+        Effect::Shown(topics, changes, now) => topics.apply(changes, now),
+        Effect::Events(reply, leased) if leased.is_at_hand(bodies) => {
+            members::deliver(*leased, reply, bodies);
+        }
+        Effect::Group(reply, view) => tell(reply, Ok(*view)),
+        Effect::Groups(reply, views) => tell(reply, Ok(views)),
+        Effect::Order(shared, order) => {
+            if let Some(shared) = shared.upgrade() {
+                shared.fetch(topics::Order::Group(order, Arc::downgrade(&shared)));
+            }
+        }
         Effect::Stop => {}
         Effect::Looked(reply, None) => tell(reply, Ok(None)),
         Effect::Leased(reply, lease) if lease.is_at_hand(bodies) => lease.deliver(reply, bodies),
@@ -174,6 +201,10 @@ pub(crate) fn read_and_release(effect: Effect, bodies: &Bodies, inbox: &Inbox) {
     };
     match effect {
         Effect::Leased(reply, lease) => lease.deliver(reply, bodies),
+        Effect::Events(reply, leased) => members::deliver(*leased, reply, bodies),
+        Effect::KeptPage(reply, rows, next) => {
+            tell(reply, members::kept_page(&rows, next, bodies));
+        }
         Effect::Found(reply, row) => tell(reply, told(&row)),
         Effect::Looked(reply, row) => tell(reply, row.as_deref().map(told).transpose()),
         Effect::Listed(reply, rows, next) => {
@@ -201,7 +232,11 @@ pub(crate) fn fail(effect: Effect, error: &Error) {
         Effect::Copied(reply) => {
             let _gone = reply.send(false);
         }
-        Effect::Stop => {}
+        Effect::Events(reply, _) => tell(reply, Err(error)),
+        Effect::Group(reply, _) => tell(reply, Err(error)),
+        Effect::Groups(reply, _) => tell(reply, Err(error)),
+        Effect::KeptPage(reply, ..) => tell(reply, Err(error)),
+        Effect::Shown(..) | Effect::Order(..) | Effect::Stop => {}
     }
 }
 
@@ -226,9 +261,12 @@ pub(crate) fn reply_of(answer: &Answer) -> Option<CommandReply> {
         Answer::Extended { cancelled } => CommandReply::Extended { cancelled },
         Answer::Changed { state } => CommandReply::Changed { state },
         Answer::Deleted => CommandReply::Deleted,
+        Answer::EventsSettled { repeated } => CommandReply::EventsSettled { repeated },
+        Answer::Left => CommandReply::Left,
+        Answer::EventsMoved { events, left } => CommandReply::EventsMoved { events, left },
         Answer::Repeated => CommandReply::Repeated,
         Answer::Configured | Answer::Noted => CommandReply::Configured,
-        Answer::Kept(_) => return None,
+        Answer::Kept(_) | Answer::Published { .. } | Answer::Seen(_) => return None,
     })
 }
 

@@ -28,6 +28,11 @@ pub(crate) fn snapshots_dir(dir: &Path) -> PathBuf {
     dir.join("snapshots")
 }
 
+/// Where the events are that left the journal, a directory for each topic.
+pub(crate) fn topics_dir(dir: &Path) -> PathBuf {
+    dir.join("topics")
+}
+
 /// Where what recovery cut off is kept.
 pub(crate) fn lost_dir(dir: &Path) -> PathBuf {
     dir.join("lost+found")

@@ -5,13 +5,16 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use posthaste_core::group::{EventAsk, GroupView, KeptPage};
 use posthaste_core::machine::{Action, Place, Slot};
-use posthaste_core::port::{LeaseAsk, TailJob};
+use posthaste_core::port::{KeptAsk, LeaseAsk, TailGroup, TailJob};
 use posthaste_core::view::{Health, JobFilter, QueueView};
 use posthaste_core::{Error, ErrorKind, JobId, Result, Token};
 
 use crate::edge::Prepared;
 use crate::effect::{Answered, Answers, Delivery, Found, Page};
+use crate::members::{Copying, Delivered};
+use crate::topics::Fed;
 
 /// Questions that may wait at once.
 const ASKS_MAX: usize = 100_000;
@@ -44,6 +47,26 @@ pub(crate) enum Ask {
         place: Place,
         told: String,
     },
+    LeaseEvents(EventAsk, Reply<Delivered>),
+    TailGroup(TailGroup, Reply<GroupView>),
+    Groups(Reply<Vec<GroupView>>),
+    KeptPage(KeptAsk, Reply<KeptPage>),
+    /// Events that nobody took.
+    Untaken {
+        group: u32,
+        token: Token,
+        /// The member is not to know its token.
+        joined: bool,
+        positions: Vec<u64>,
+    },
+    /// What comes next for a group was read.
+    Fed {
+        group: u32,
+        from: u64,
+        fed: Fed,
+    },
+    /// An event that a group keeps was read.
+    Kept(Copying),
     /// Records that were copied forward, and what they say.
     Copy(Vec<Copied>, oneshot::Sender<bool>),
     /// The segment is to be sealed although it is not full.
@@ -78,6 +101,9 @@ impl Ask {
         matches!(
             self,
             Self::Unclaimed(..)
+                | Self::Untaken { .. }
+                | Self::Fed { .. }
+                | Self::Kept(..)
                 | Self::Damaged { .. }
                 | Self::Unread { .. }
                 | Self::Copy(..)
@@ -207,6 +233,14 @@ pub(crate) fn copy_action(
         crate::format::body::Owner::Job(_) => slot.map(|slot| Action::Copied { slot, from, to }),
         crate::format::body::Owner::Key(digest) => Some(Action::AnswerCopied {
             digest: *digest,
+            from,
+            to,
+        }),
+        // Whose group is known by then.
+        crate::format::body::Owner::Error { .. } => None,
+        crate::format::body::Owner::Event { group, position } => Some(Action::CopyKept {
+            group: *group,
+            position: *position,
             from,
             to,
         }),

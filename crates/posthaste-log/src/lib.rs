@@ -1,5 +1,6 @@
 //! The embedded store: one writer, one journal, one state machine.
 
+mod archive;
 mod background;
 mod bodies;
 pub mod clock;
@@ -12,6 +13,7 @@ mod format;
 mod inbox;
 mod journal;
 mod live;
+mod members;
 mod merge;
 mod opening;
 mod progress;
@@ -31,6 +33,7 @@ mod snapshot_tests;
 mod store;
 mod survey;
 mod threads;
+mod topics;
 mod verify;
 mod waiting;
 
@@ -79,6 +82,8 @@ pub struct Options {
     /// How long dead jobs are kept, and how many: a second and a thousand at least. Default 90 days,
     /// the newest million.
     pub dead_kept: Kept,
+    /// Whether publishing makes a topic that isn't there. Default true.
+    pub create_topics: bool,
     /// Bytes of a segment. Default 64 MiB; tests use 64 KiB.
     pub segment_bytes: u32,
     /// Segments that stand ready, written through, for what comes next. Default 2.
@@ -106,6 +111,7 @@ impl Options {
             lock_wait_ms: 0,
             completed_kept: Kept::COMPLETED,
             dead_kept: Kept::DEAD,
+            create_topics: true,
             segment_bytes: 64 * 1024 * 1024,
             segments_ready: 2,
             allow_network: false,

@@ -9,7 +9,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use posthaste_core::machine::{Fact, KeyChanges, SavedJob, SavedKey, SavedMeta, Settles, Slot};
+use posthaste_core::machine::{
+    Batch, Fact, Hashes, KeyChanges, Place, SavedJob, SavedKey, SavedMeta, SavedSeen, Settles,
+    Slot, Summary, TopicChange,
+};
+use posthaste_core::topic::TopicConfig;
 use posthaste_core::{Error, Result};
 
 use crate::files::{Files, corrupt, io_error};
@@ -19,6 +23,7 @@ use crate::scan::Group;
 use crate::sealed::Sealed;
 use crate::segments::Segment;
 use crate::snapshot::{Chunk, Reach, Reader, Writer};
+use crate::topics::{Mover, Unmoved};
 
 /// Facts after which a round takes no further segment: 16 bytes of memory each.
 const FACTS_MAX: usize = 1_000_000;
@@ -28,11 +33,16 @@ const FACTS_MAX: usize = 1_000_000;
 struct Gathered {
     index: Vec<Entry>,
     taken: Vec<SavedKey>,
+    seen: Vec<SavedSeen>,
     keys: KeyChanges,
     settles: Settles,
     meta: SavedMeta,
     reach: Reach,
 }
+
+/// Has the events of a batch leave the journal.
+type Moving<'a> =
+    dyn FnMut(&Group<'_>, &Batch, &TopicConfig) -> std::result::Result<(), Unmoved> + 'a;
 
 /// Where the fact of a job stands. The facts themselves stay in their segments, and are read
 /// again when their job's turn comes.
@@ -46,11 +56,14 @@ struct Entry {
 }
 
 /// Makes the next snapshot out of `old` and as many of `sealed` (which follow it, oldest first) as
-/// one round may take. `go_on` is asked now and then; when it says no, nothing was done.
+/// one round may take. `kept_from` tells from where on the events of a topic are kept; `None` where
+/// the topic is gone. `go_on` is asked now and then; when it says no, nothing was done.
 pub(crate) fn merge(
     files: &Files,
     old: Option<&PathBuf>,
     sealed: &[Arc<Segment>],
+    mover: &mut Mover,
+    kept_from: impl Fn(u32) -> Option<u64>,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Option<(PathBuf, Reach)>> {
     let mut reader = match old {
@@ -71,7 +84,14 @@ pub(crate) fn merge(
     }
     let mut blocks = Blocks::default();
     for segment in sealed.iter().take(usize::from(u16::MAX)) {
-        gathered.segment(segment, &mut blocks)?;
+        let mut moving = |group: &Group<'_>, batch: &Batch, config: &TopicConfig| {
+            let Some(kept_from) = kept_from(batch.topic) else {
+                return Ok(());
+            };
+            let events = group.events(batch.place).map_err(Unmoved::Damaged)?;
+            mover.batch(config, batch, &events, kept_from)
+        };
+        gathered.segment(segment, &mut blocks, &mut moving)?;
         if !go_on() {
             return Ok(None);
         }
@@ -79,6 +99,10 @@ pub(crate) fn merge(
             break;
         }
     }
+    gathered.meta.archived = mover.sync()?;
+    let topics = &gathered.meta.topics;
+    let lives = |topic: &u32| topics.by_number.contains_key(topic);
+    gathered.meta.archived.retain(|topic, _| lives(topic));
     gathered
         .index
         .sort_unstable_by_key(|entry| (entry.slot, entry.segment, entry.offset));
@@ -103,12 +127,21 @@ pub(crate) fn merge(
 
 impl Gathered {
     /// Gathers the facts of one sealed segment.
-    fn segment(&mut self, segment: &Arc<Segment>, blocks: &mut Blocks) -> Result<()> {
+    fn segment(
+        &mut self,
+        segment: &Arc<Segment>,
+        blocks: &mut Blocks,
+        moving: &mut Moving<'_>,
+    ) -> Result<()> {
         let nth = blocks.add(segment);
         let mut sealed = Sealed::open(segment, BLOCK)?;
         while let Some(group) = sealed.next()? {
             let damaged = |damage| corrupt(&segment.path, group.offset, &damage);
-            self.group(&group, nth).map_err(damaged)?;
+            self.group(&group, nth, moving)
+                .map_err(|unmoved| match unmoved {
+                    Unmoved::Damaged(damage) => damaged(damage),
+                    Unmoved::Failed(error) => error,
+                })?;
             blocks.verified(nth, group.offset, group.bytes);
             self.reach.last_seq = group.header.seq;
             self.reach.link = group.header.crc;
@@ -117,13 +150,32 @@ impl Gathered {
         Ok(())
     }
 
-    fn group(&mut self, group: &Group<'_>, segment: u16) -> Result<(), Damage> {
-        group.facts_with_spans(|fact, span| {
+    fn group(
+        &mut self,
+        group: &Group<'_>,
+        segment: u16,
+        moving: &mut Moving<'_>,
+    ) -> Result<(), Unmoved> {
+        let mut moved = Ok(());
+        let read = group.facts_with_spans(|fact, span| {
             self.keys.note(&fact);
             self.taken.extend(SavedKey::taken(&fact));
+            self.seen.extend(SavedSeen::seen(&fact));
             self.settles.apply(&fact);
             match fact.slot() {
-                None => self.meta.apply(&fact, None),
+                None => {
+                    let meta = &mut self.meta;
+                    let config = match fact {
+                        Fact::Published { topic, .. } => meta.topics.config(topic),
+                        _ => TopicConfig::default(),
+                    };
+                    meta.topics.apply(&fact, |change| {
+                        if let (TopicChange::Published(batch), Ok(())) = (change, &moved) {
+                            moved = moving(group, &batch, &config);
+                        }
+                    });
+                    meta.apply(&fact, None);
+                }
                 Some(slot) => self.index.push(Entry {
                     slot,
                     segment,
@@ -131,7 +183,9 @@ impl Gathered {
                     offset: small(span.start),
                 }),
             }
-        })
+        });
+        read.map_err(Unmoved::Damaged)?;
+        moved
     }
 
     /// Streams the old snapshot by. Says no where it was told to stop.
@@ -146,6 +200,8 @@ impl Gathered {
         let index = std::mem::take(&mut self.index);
         let mut rest = index.as_slice();
         let mut forgotten = self.keys.forgotten;
+        let mut unseen = self.keys.events_forgotten;
+        let mut keys_done = false;
         while let Some(chunk) = reader
             .as_mut()
             .map(|reader| reader.next())
@@ -169,6 +225,16 @@ impl Gathered {
                     self.write_keys(&keys, &mut forgotten, writer)
                         .map_err(failed)?;
                 }
+                Chunk::Seen(seen) => {
+                    // Keys come before what was seen.
+                    self.new_jobs(std::mem::take(&mut rest), blocks, writer, failed)?;
+                    if !std::mem::replace(&mut keys_done, true) {
+                        let taken = std::mem::take(&mut self.taken);
+                        self.write_keys(&taken, &mut forgotten, writer)
+                            .map_err(failed)?;
+                    }
+                    write_seen(&seen, &mut unseen, writer).map_err(failed)?;
+                }
             }
             if !go_on() {
                 return Ok(false);
@@ -178,6 +244,8 @@ impl Gathered {
         let taken = std::mem::take(&mut self.taken);
         self.write_keys(&taken, &mut forgotten, writer)
             .map_err(failed)?;
+        let seen = std::mem::take(&mut self.seen);
+        write_seen(&seen, &mut unseen, writer).map_err(failed)?;
         Ok(true)
     }
 
@@ -237,6 +305,18 @@ impl Gathered {
             None => Ok(()),
         }
     }
+}
+
+/// Writes remembered events, the oldest first, but for as many as are still to be forgotten.
+fn write_seen(seen: &[SavedSeen], forgotten: &mut u64, writer: &mut Writer<'_>) -> io::Result<()> {
+    for one in seen {
+        if *forgotten > 0 {
+            *forgotten -= 1;
+        } else {
+            writer.seen(one)?;
+        }
+    }
+    Ok(())
 }
 
 /// Blocks of the segments of a round, read again: jobs come mostly in the order of their facts, so
@@ -302,7 +382,7 @@ impl Blocks {
             let body = place::at(place).offset as usize + record::HEADER;
             self.copy(entry.segment, body, body::SUMMARY_BYTES_MAX, &mut summary)?;
         }
-        let read = facts::read(&fact, |_| body::read_summary(&summary), each);
+        let read = facts::read(&fact, Summaries(&summary), each);
         let path = &self.segments[usize::from(entry.segment)].path;
         read.map_err(|damage| corrupt(path, offset, &damage))?;
         (self.fact, self.summary) = (fact, summary);
@@ -352,6 +432,19 @@ impl Blocks {
             }
         };
         Ok(&self.read[at].2)
+    }
+}
+
+/// What the new job is whose fact is read.
+struct Summaries<'a>(&'a [u8]);
+
+impl<'a> facts::Bodies<'a> for Summaries<'a> {
+    fn summary(&mut self, _place: Place) -> Result<Summary<'a>, Damage> {
+        body::read_summary(self.0)
+    }
+
+    fn hashes(&mut self, _place: Place) -> Result<Hashes<'a>, Damage> {
+        Err(Damage::Bad("fact of a job"))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::journal::Journal;
 use crate::live::Live;
 use crate::recovery::{self, Recovered};
 use crate::segments::Segments;
+use crate::topics::{Mover, Topics};
 use crate::{Durability, Location, Options};
 
 /// What a store is built from, in memory or on disk.
@@ -24,6 +25,7 @@ pub(crate) struct Parts {
     pub(crate) machine: Machine,
     pub(crate) bodies: Bodies,
     pub(crate) journal: Option<Journal<Effect>>,
+    pub(crate) topics: Topics,
     pub(crate) live: Live,
     pub(crate) disk: Option<OnDisk>,
     pub(crate) clean: bool,
@@ -36,6 +38,7 @@ pub(crate) struct OnDisk {
     pub(crate) files: Arc<Files>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) snapshot: u64,
+    pub(crate) mover: Mover,
     pub(crate) lock: Box<dyn Send + Sync>,
 }
 
@@ -47,6 +50,7 @@ pub(crate) fn parts(options: &Options) -> Result<Parts> {
             machine: Machine::new(),
             bodies: Bodies::Memory(Mutex::default()),
             journal: None,
+            topics: Topics::new(epoch()?, Vec::new(), options.clock.now().wall),
             live: Live::default(),
             disk: None,
             clean: true,
@@ -58,9 +62,20 @@ pub(crate) fn parts(options: &Options) -> Result<Parts> {
     parts.machine.set_bounds(Bounds {
         done: options.completed_kept,
         dead: options.dead_kept,
+        create_topics: options.create_topics,
         ..Bounds::default()
     });
     Ok(parts)
+}
+
+/// The history of a store in memory: another one each time.
+fn epoch() -> Result<u32> {
+    getrandom::u32().map_err(|error| {
+        Error::new(
+            ErrorKind::Io,
+            format!("the system gives no random numbers: {error}"),
+        )
+    })
 }
 
 fn check_options(options: &Options) -> Result<()> {
@@ -142,7 +157,7 @@ fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
         })?;
     let warning = file_system(options, dir)?;
     let lock = lock(&*options.disk, dir, options.lock_wait_ms)?;
-    let mono = options.clock.now().mono;
+    let now = options.clock.now();
     let Recovered {
         files,
         machine,
@@ -152,18 +167,31 @@ fn on_disk(options: &Options, dir: &Path) -> Result<Parts> {
         clean,
         snapshot,
         cut,
-    } = recovery::open(Arc::clone(&options.disk), dir, options.segment_bytes, mono)?;
+        topics,
+        mover,
+    } = recovery::open(
+        Arc::clone(&options.disk),
+        dir,
+        options.segment_bytes,
+        now.mono,
+    )?;
     segments.keep_free(options.reserve_bytes);
     let epoch = files.superblock().epoch;
     Ok(Parts {
         machine,
         bodies: Bodies::on_disk(Arc::clone(&segments)),
         journal: Some(Journal::new(Arc::clone(&segments), epoch, position)),
+        topics: {
+            let index = Topics::new(epoch, Vec::new(), now.wall);
+            index.open(topics, mover.readers(), now.wall);
+            index
+        },
         live,
         disk: Some(OnDisk {
             files,
             segments,
             snapshot,
+            mover,
             lock,
         }),
         warning,

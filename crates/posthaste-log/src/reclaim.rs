@@ -33,58 +33,78 @@ pub(crate) fn copy_forward(
     mut go_on: impl FnMut() -> bool,
 ) -> Result<()> {
     let mut sealed = Sealed::open(segment, BLOCK)?;
+    let mut copies = Copies::default();
     while go_on() {
         let Some(group) = sealed.next()? else { break };
-        copy_group(shared, segment, &group)?;
+        copies.group(shared, segment, &group)?;
     }
-    Ok(())
+    copies.write(shared)
 }
 
-fn copy_group(shared: &Shared, segment: &Segment, group: &Group<'_>) -> Result<()> {
-    let (bytes, offset) = (group.bytes, group.offset);
-    let mut records: Vec<(Owner, Place, usize, usize)> = Vec::new();
-    let mut damage = None;
-    let read = group.records(|at, record| {
-        let place = pack(
-            At {
-                segment: segment.number,
-                offset: crate::format::bytes::small(at),
-            },
-            record.size,
-        );
-        match body::owner(&record) {
-            Ok(Some(owner)) => records.push((owner, place, at - offset, record.size)),
-            Ok(None) => {}
-            Err(found) => damage = Some(found),
-        }
-    });
-    read.and(damage.map_or(Ok(()), Err))
-        .map_err(|damage| corrupt(&segment.path, offset, &damage))?;
-    for some in records.chunks(1_000) {
-        let asked = some
-            .iter()
-            .map(|(owner, place, ..)| (*owner, *place))
-            .collect();
-        let needed = ask(shared, |reply| Ask::Needed(asked, reply))?;
-        let mut copies = Vec::new();
-        let mut size = 0;
-        for ((owner, from, at, len), needed) in some.iter().zip(needed) {
-            if needed {
-                copies.push(Copied {
-                    owner: *owner,
-                    from: *from,
-                    record: bytes[*at..at + len].to_vec(),
-                });
-                size += len;
+/// What is copied in one commit. It comes from many groups: each that is written takes blocks of its
+/// own, and what was enqueued alone would take as much again.
+#[derive(Default)]
+struct Copies {
+    copies: Vec<Copied>,
+    bytes: usize,
+}
+
+impl Copies {
+    fn group(&mut self, shared: &Shared, segment: &Segment, group: &Group<'_>) -> Result<()> {
+        let (bytes, offset) = (group.bytes, group.offset);
+        let mut records: Vec<(Owner, Place, usize, usize)> = Vec::new();
+        let mut damage = None;
+        let read = group.records(|at, record| {
+            let place = pack(
+                At {
+                    segment: segment.number,
+                    offset: crate::format::bytes::small(at),
+                },
+                record.size,
+            );
+            match body::owner(&record) {
+                Ok(Some(owner)) => records.push((owner, place, at - offset, record.size)),
+                Ok(None) => {}
+                Err(found) => damage = Some(found),
             }
-            if size >= SLICE {
-                copy(shared, std::mem::take(&mut copies))?;
-                size = 0;
+        });
+        read.and(damage.map_or(Ok(()), Err))
+            .map_err(|damage| corrupt(&segment.path, offset, &damage))?;
+        for some in records.chunks(1_000) {
+            let asked = some
+                .iter()
+                .map(|(owner, place, ..)| (*owner, *place))
+                .collect();
+            let needed = ask(shared, |reply| Ask::Needed(asked, reply))?;
+            for ((owner, from, at, len), needed) in some.iter().zip(needed) {
+                if needed {
+                    self.copies.push(Copied {
+                        owner: *owner,
+                        from: *from,
+                        record: bytes[*at..at + len].to_vec(),
+                    });
+                    self.bytes += len;
+                }
+                if self.bytes >= SLICE {
+                    self.write(shared)?;
+                }
             }
         }
-        copy(shared, copies)?;
+        Ok(())
     }
-    Ok(())
+
+    fn write(&mut self, shared: &Shared) -> Result<()> {
+        let copies = std::mem::take(&mut self.copies);
+        self.bytes = 0;
+        if copies.is_empty() || ask(shared, |reply| Ask::Copy(copies, reply))? {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::DiskFull,
+            "what lives in a sparse segment can't be copied: there is no room",
+        )
+        .next("make room on the disk of the data directory"))
+    }
 }
 
 /// Waits until all that was decided so far is durable. What nothing lives in any more may be let go
@@ -108,17 +128,6 @@ pub(crate) fn seal(shared: &Shared) -> Result<bool> {
     let (reply, answer) = oneshot::channel();
     shared.inbox.ask(Ask::Seal(reply))?;
     Ok(answer.recv().unwrap_or(false))
-}
-
-fn copy(shared: &Shared, copies: Vec<Copied>) -> Result<()> {
-    if copies.is_empty() || ask(shared, |reply| Ask::Copy(copies, reply))? {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::DiskFull,
-        "what lives in a sparse segment can't be copied: there is no room",
-    )
-    .next("make room on the disk of the data directory"))
 }
 
 fn ask<T>(shared: &Shared, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T> {

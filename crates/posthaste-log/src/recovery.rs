@@ -1,5 +1,6 @@
 //! Opens a directory: reads the newest snapshot and what came after it, and cuts a torn tail.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::live::Live;
 use crate::scan::{End, Scan};
 use crate::segments::{self, Segment, Segments};
 use crate::snapshot;
+use crate::topics::{Change, Home, Mover};
 
 /// A store as it was found.
 #[derive(Debug)]
@@ -31,6 +33,10 @@ pub(crate) struct Recovered {
     pub(crate) snapshot: u64,
     /// What was cut off, in words.
     pub(crate) cut: Option<String>,
+    /// What became of topics, in order.
+    pub(crate) topics: Vec<Change>,
+    /// Where the events are that left the journal.
+    pub(crate) mover: Mover,
 }
 
 /// Opens the store in `dir`, whose lock the caller holds.
@@ -85,6 +91,14 @@ pub(crate) fn open(
             }
         }
     };
+    let home = Home {
+        disk: Arc::clone(&files.disk),
+        dir: dir.to_owned(),
+        file_bytes: u64::from(segment_bytes),
+    };
+    let mover = Mover::open(home, replay.machine.topics(), &replay.archived)?;
+    let cut = [replay.cut, mover.cut()].into_iter().flatten();
+    let cut: Vec<String> = cut.collect();
     let clean = files.superblock().clean;
     files
         .mark(replay.next_seq - 1, position.segment.number, false)
@@ -96,7 +110,9 @@ pub(crate) fn open(
         live: replay.live,
         clean,
         snapshot: replay.snapshot,
-        cut: replay.cut,
+        cut: (!cut.is_empty()).then(|| cut.join("; ")),
+        topics: replay.topics,
+        mover,
         files,
     })
 }
@@ -105,6 +121,7 @@ fn make_dirs(disk: &dyn Disk, dir: &Path) -> Result<()> {
     for path in [
         files::segments_dir(dir),
         files::snapshots_dir(dir),
+        files::topics_dir(dir),
         files::lost_dir(dir),
     ] {
         disk.create_dir_all(&path)
@@ -201,6 +218,8 @@ struct Replay<'a> {
     link: u32,
     snapshot: u64,
     cut: Option<String>,
+    topics: Vec<Change>,
+    archived: BTreeMap<u32, u64>,
 }
 
 impl<'a> Replay<'a> {
@@ -222,6 +241,8 @@ impl<'a> Replay<'a> {
             link: loaded.reach.link,
             snapshot: loaded.reach.segment,
             cut: loaded.damaged,
+            topics: Vec::new(),
+            archived: loaded.archived,
         };
         replay.note_places();
         Ok(replay)
@@ -231,6 +252,10 @@ impl<'a> Replay<'a> {
         let mut changes = Vec::new();
         self.machine.drain_places(&mut changes);
         self.live.note(&mut changes);
+        let mut topics = Vec::new();
+        self.machine.drain_topics(&mut topics);
+        let changes = topics.into_iter().map(|what| Change { what, record: None });
+        self.topics.extend(changes);
     }
 
     /// Replays every segment that the snapshot does not cover.

@@ -16,7 +16,7 @@ use crate::format::segment::{Footer, Header};
 use crate::format::superblock::Superblock;
 use crate::format::{BLOCK, group};
 use crate::segments::Segment;
-use crate::survey::{ANOTHER_STORES, Seen, Survey, look};
+use crate::survey::{ANOTHER_STORES, Seen, SeenArchive, Survey, look};
 use crate::verify::{VerifyReport, there_is_a_store};
 
 /// Bytes that are copied at once.
@@ -33,16 +33,23 @@ pub struct RepairReport {
     pub last_kept: u64,
     /// Groups known to have been there that are lost. Each holds one commit or several.
     pub groups_lost: u64,
+    /// Events that are lost with the archives of topics, at most: those are counted that retention or
+    /// compaction had let go of, and those that the journal may still have.
+    pub events_lost: u64,
     /// It was done. Otherwise nothing was changed.
     pub done: bool,
 }
 
 /// One thing to do.
 enum Step {
-    SetAside(PathBuf, &'static str),
+    SetAside(PathBuf, String),
     Header(Arc<Segment>, Header),
     Footer(Arc<Segment>, Footer),
     Cut(Arc<Segment>, usize),
+    /// The archive of a topic ends there.
+    CutEvents(PathBuf, u64),
+    /// The archive of a topic begins with this file.
+    Begin(PathBuf, Vec<u8>, String),
     Superblock(Superblock),
 }
 
@@ -89,7 +96,12 @@ fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = survey
         .bad_snapshots
         .iter()
-        .map(|path| Step::SetAside(path.clone(), "it is a snapshot that can't be read"))
+        .map(|path| {
+            Step::SetAside(
+                path.clone(),
+                "it is a snapshot that can't be read".to_owned(),
+            )
+        })
         .collect();
     let reach = survey
         .snapshots
@@ -140,7 +152,19 @@ fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
     }
     for seen in &behind[kept..] {
         let path = seen.segment.path.clone();
-        steps.push(Step::SetAside(path, "it comes after what is lost"));
+        steps.push(Step::SetAside(
+            path,
+            "it comes after what is lost".to_owned(),
+        ));
+    }
+    let is_shorter = |step: &Step| match step {
+        Step::Cut(..) => true,
+        Step::SetAside(path, _) => !survey.bad_snapshots.contains(path),
+        _ => false,
+    };
+    let is_shorter = steps.iter().any(is_shorter);
+    for archive in &survey.archives {
+        plan_archive(archive, is_shorter, &mut steps, report)?;
     }
     let known = survey.superblock.unwrap_or_default();
     let last = survey
@@ -166,6 +190,72 @@ fn plan(survey: &Survey<'_>, report: &mut RepairReport) -> Result<Vec<Step>> {
         }));
     }
     Ok(steps)
+}
+
+/// What can't be opened of an archive goes, with all that is older: what is left begins later, and
+/// whoever reads from before it is told a gap. What can be opened stays as it is, damaged blocks
+/// included: they are named when they are read. Where the journal is shorter than it was, the archive
+/// ends where the newest snapshot says that it was durable: the rest is moved again, or lost with the
+/// journal.
+fn plan_archive(
+    archive: &SeenArchive,
+    journal_is_shorter: bool,
+    steps: &mut Vec<Step>,
+    report: &mut RepairReport,
+) -> Result<()> {
+    let (unsound, first) = archive.unsound();
+    let name = &archive.name;
+    let was = crate::archive::first_of(&archive.verified.paths);
+    // Where no file is left, it isn't known where the first one began.
+    let lost = first.saturating_sub(was);
+    for path in unsound {
+        let why = match lost {
+            0 => format!("the archive of topic {name} can't be opened with it"),
+            _ => format!(
+                "the archive of topic {name} can't be opened with it: events {was} to {} are lost",
+                first - 1
+            ),
+        };
+        steps.push(Step::SetAside(path.clone(), why));
+    }
+    let all_go = unsound.len() == archive.verified.paths.len() && archive.verified.unsound > 0
+        || archive.verified.paths.is_empty();
+    if all_go && archive.durable > 0 {
+        let moved = archive.moved.as_ref();
+        let moved = moved.filter(|moved| moved.next == archive.durable);
+        let Some(moved) = moved else {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("where the archive of topic {name} ended is not known"),
+            )
+            .next("restore the whole directory from a backup"));
+        };
+        let (path, block) = archive
+            .place
+            .beginning(moved)
+            .map_err(|error| io_error("begin", &archive.place.dir, &error))?;
+        let told = format!(
+            "events before {} of topic {name} are told as a gap",
+            moved.next
+        );
+        steps.push(Step::Begin(path, block, told));
+    }
+    report.events_lost += lost;
+    let reaches_too_far = archive.beyond || journal_is_shorter;
+    if !all_go && reaches_too_far && archive.verified.end > archive.durable {
+        report.events_lost += archive.verified.end - archive.durable;
+        let too_far = archive.too_far()?;
+        for path in too_far.behind {
+            let why = format!("the archive of topic {name} reaches further than the journal");
+            steps.push(Step::SetAside(path.clone(), why));
+        }
+        steps.extend(
+            too_far
+                .cut
+                .map(|(path, offset)| Step::CutEvents(path, offset)),
+        );
+    }
+    Ok(())
 }
 
 /// The footer to write where nothing but the footer is damaged: all groups are there, and the next
@@ -220,6 +310,12 @@ impl Step {
             Self::Footer(..) => {
                 format!("write the footer of {path} anew: all its groups are there")
             }
+            Self::CutEvents(_, offset) => {
+                format!(
+                    "cut {path} off at offset {offset}, the original kept in lost+found: it reaches further than the journal"
+                )
+            }
+            Self::Begin(_, _, told) => format!("begin an archive anew with {path}: {told}"),
             Self::Cut(_, offset) => {
                 format!("cut {path} off at offset {offset}, the original kept in lost+found")
             }
@@ -232,7 +328,7 @@ impl Step {
 
     fn path<'a>(&'a self, dir: &'a Path) -> &'a Path {
         match self {
-            Self::SetAside(path, _) => path,
+            Self::SetAside(path, _) | Self::CutEvents(path, _) | Self::Begin(path, ..) => path,
             Self::Header(segment, _) | Self::Footer(segment, _) | Self::Cut(segment, _) => {
                 &segment.path
             }
@@ -267,6 +363,20 @@ impl Step {
                 segment.file.write_at(&zeros, *offset as u64)?;
                 segment.file.sync_data()
             }
+            Self::CutEvents(path, offset) => {
+                keep_copy(disk, dir, path)?;
+                let file = disk.open(path)?;
+                let len = file.len()?;
+                let mut at = *offset;
+                while at < len {
+                    let some = usize::try_from(len - at).unwrap_or(SLICE).min(SLICE);
+                    file.write_at(&vec![0; some], at)?;
+                    file.sync_data()?;
+                    at += some as u64;
+                }
+                Ok(())
+            }
+            Self::Begin(path, block, _) => begin(disk, path, block),
             Self::Superblock(superblock) => write_superblock(disk, dir, superblock),
         }
     }
@@ -276,7 +386,11 @@ impl Step {
 fn keep_copy(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<()> {
     let lost = files::lost_dir(dir);
     let taken = disk.list(&lost)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut name = path.file_name().unwrap_or_default().to_string_lossy();
+    if path.extension().is_some_and(|it| it == "events") {
+        let topic = path.parent().and_then(Path::file_name).unwrap_or_default();
+        name = format!("topic-{}-{name}", topic.to_string_lossy()).into();
+    }
     let to = (0_u32..)
         .map(|copy| lost.join(format!("{name}.{copy}")))
         .find(|to| !taken.contains(to))
@@ -293,6 +407,22 @@ fn keep_copy(disk: &dyn Disk, dir: &Path, path: &Path) -> io::Result<()> {
     }
     to.sync_data()?;
     disk.sync_dir(&lost)
+}
+
+/// Writes the first file of an archive, durable under its name.
+fn begin(disk: &dyn Disk, path: &Path, block: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    disk.create_dir_all(dir)?;
+    disk.sync_dir(dir.parent().unwrap_or(dir))?;
+    let temporary = path.with_extension("tmp");
+    if disk.list(dir)?.contains(&temporary) {
+        disk.remove(&temporary)?;
+    }
+    let file = disk.create(&temporary)?;
+    file.write_at(block, 0)?;
+    file.sync_data()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
 }
 
 fn write_superblock(disk: &dyn Disk, dir: &Path, superblock: &Superblock) -> io::Result<()> {

@@ -6,8 +6,10 @@
 
 use std::ops::Range;
 
-use posthaste_core::machine::{Fact, Place, Summary};
+use bytes::Bytes;
+use posthaste_core::machine::{Fact, Hashes, Place, Summary};
 
+use crate::format::events::{self, Events};
 use crate::format::record::{self, Tag};
 use crate::format::segment::{Footer, Header};
 use crate::format::{BLOCK, Damage, body, facts, group, place};
@@ -179,25 +181,32 @@ impl<'a> Group<'a> {
             return Err(Damage::Bad("record where the facts should be"));
         }
         let start = self.offset + at + record::HEADER;
-        facts::read_with_spans(
-            record.data,
-            |place| self.summary(place),
-            |fact, span| each(fact, start + span.start..start + span.end),
-        )
+        facts::read_with_spans(record.data, *self, |fact, span| {
+            each(fact, start + span.start..start + span.end);
+        })
     }
 
-    /// What the job at `place`, in this group, is.
-    fn summary(&self, place: Place) -> Result<Summary<'a>, Damage> {
-        Ok(body::read_job(self.job_data(place)?)?.summary)
+    /// The data of the record at `place`, in this group, which is of that kind.
+    fn data(&self, place: Place, tag: Tag) -> Result<&'a [u8], Damage> {
+        read_unverified(self.at(place)?, tag)
     }
 
-    /// The data of the job's record at `place`, in this group.
-    pub(crate) fn job_data(&self, place: Place) -> Result<&'a [u8], Damage> {
+    /// The bytes from `place`, in this group, on.
+    fn at(&self, place: Place) -> Result<&'a [u8], Damage> {
         let offset = place::at(place).offset as usize;
         let inside = offset
             .checked_sub(self.offset)
             .and_then(|at| self.bytes.get(at..));
-        read_unverified(inside.ok_or(Damage::Bad("place of a job"))?)
+        inside.ok_or(Damage::Bad("place of a record"))
+    }
+
+    /// The record of events at `place`, in this group, whole.
+    pub(crate) fn events(&self, place: Place) -> Result<Events, Damage> {
+        let bytes = self.at(place)?;
+        let size = record::size_said(bytes)?;
+        Events::read(&Bytes::copy_from_slice(
+            bytes.get(..size).ok_or(Damage::Short)?,
+        ))
     }
 
     /// Every record of the group but the facts, with its offset in the segment.
@@ -216,12 +225,22 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The data of a job's record inside a group whose checksum held.
-fn read_unverified(bytes: &[u8]) -> Result<&[u8], Damage> {
+impl<'a> facts::Bodies<'a> for Group<'a> {
+    fn summary(&mut self, place: Place) -> Result<Summary<'a>, Damage> {
+        Ok(body::read_job(self.data(place, Tag::Job)?)?.summary)
+    }
+
+    fn hashes(&mut self, place: Place) -> Result<Hashes<'a>, Damage> {
+        events::hashes(self.data(place, Tag::Events)?)
+    }
+}
+
+/// The data of a record inside a group whose checksum held.
+fn read_unverified(bytes: &[u8], tag: Tag) -> Result<&[u8], Damage> {
     let size = record::size_said(bytes)?;
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>().ok_or(Damage::Short)?) as usize;
-    if bytes.get(8) != Some(&(Tag::Job as u8)) || bytes.len() < size {
-        return Err(Damage::Bad("record of a job"));
+    if bytes.get(8) != Some(&(tag as u8)) || bytes.len() < size {
+        return Err(Damage::Bad("record that a fact points to"));
     }
     bytes
         .get(record::HEADER..record::HEADER + len)

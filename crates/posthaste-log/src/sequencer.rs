@@ -5,15 +5,18 @@
 //! small group itself.
 
 mod commit;
+mod groups;
 mod serve;
+mod topics;
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_core::machine::{Action, KeyLookup, Machine, Moment, Place};
 use posthaste_core::view::Health;
-use posthaste_core::{Error, ErrorKind, Now, limits};
+use posthaste_core::{Error, ErrorKind, Now, Token, limits};
 
 use crate::commits::{Held, Shared};
 use crate::effect::{self, Effect, Page};
@@ -21,6 +24,7 @@ use crate::format::body::Owner;
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::inbox::{Ask, Reply, closed};
 use crate::live::Live;
+use crate::members::{Members, Passers};
 use crate::progress::Progress;
 use crate::waiting::{Waiters, Watchers};
 
@@ -46,6 +50,12 @@ pub(crate) struct Sequencer {
     waiters: Waiters,
     watchers: Watchers,
     progress: Progress,
+    /// Members who wait for events.
+    members: Members,
+    /// Members who wait and were not told their token.
+    joined: BTreeSet<Token>,
+    /// Who waits for a group to have passed something.
+    passers: Passers,
     places: Vec<(Place, bool)>,
     health: HealthOf,
     /// The segment for which the disk was asked last whether new work leaves the reserve.
@@ -72,6 +82,9 @@ impl Sequencer {
             waiters: Waiters::default(),
             watchers: Watchers::default(),
             progress: Progress::default(),
+            members: Members::default(),
+            joined: BTreeSet::new(),
+            passers: Passers::default(),
             places: Vec::new(),
             health,
             segment_asked: 0,
@@ -169,7 +182,10 @@ impl Sequencer {
             .waiters
             .next_end_ms(now.mono)
             .into_iter()
-            .chain(self.watchers.next_end_ms(now.mono));
+            .chain(self.watchers.next_end_ms(now.mono))
+            .chain(self.members.next_end_ms(now.mono))
+            .chain(self.passers.next_end_ms(now.mono))
+            .chain(self.shared.topics.next_end_ms(now.mono));
         let sync = self.shared.sync_due_ms(&self.shared.hold());
         machine
             .into_iter()
@@ -253,6 +269,32 @@ impl Sequencer {
                 let health = (self.health)(&self.shared);
                 self.let_out(held, Effect::Health(reply, Box::new(health)));
             }
+            Ask::LeaseEvents(mut ask, reply) => {
+                let now = self.shared.clock.now().mono;
+                if let Some(reply) = self.lease_events(held, &mut ask, reply) {
+                    let (topic, group) = (ask.topic.as_str(), ask.group.as_str());
+                    if let Some((group, _)) = self.machine.group(topic, group) {
+                        self.members.add(group, ask, reply, now);
+                    }
+                }
+            }
+            Ask::TailGroup(ask, reply) => self.tail_group(held, &ask, reply),
+            Ask::Groups(reply) => {
+                let views = self.machine.group_views(self.shared.topics.epoch());
+                self.let_out(held, Effect::Groups(reply, views));
+            }
+            Ask::KeptPage(ask, reply) => self.kept_page(held, &ask, reply),
+            Ask::Untaken {
+                group,
+                token,
+                joined,
+                positions,
+            } => self.release_events(held, group, token, joined, &positions),
+            Ask::Fed { group, from, fed } => {
+                self.machine
+                    .feed(group, from, &fed.events, fed.next, fed.lost);
+            }
+            Ask::Kept(copying) => self.keep_copy(held, copying),
             Ask::Unclaimed(leases) => self.release_unclaimed(held, &leases),
             Ask::Unread { id, token, told } => {
                 self.shared.stats.problem(told);
@@ -276,6 +318,7 @@ impl Sequencer {
                 let needed = records.iter().map(|(owner, place)| match owner {
                     Owner::Job(id) => self.machine.holds(*id, *place).is_some(),
                     Owner::Key(digest) => matches!(self.machine.key(*digest, now), KeyLookup::Taken(at) if at == *place),
+                    Owner::Event { .. } | Owner::Error { .. } => self.is_kept(*owner, *place),
                 });
                 let _gone = reply.send(needed.collect());
             }
@@ -343,6 +386,13 @@ impl Sequencer {
         for reply in self.watchers.all() {
             effect::tell(reply, Err(why.clone()));
         }
+        for reply in self.members.all() {
+            effect::tell(reply, Err(why.clone()));
+        }
+        for reply in self.passers.all() {
+            effect::tell(reply, Err(why.clone()));
+        }
+        self.shared.topics.close(why);
     }
 
     /// Makes everything durable, and ends.
@@ -379,6 +429,10 @@ fn refuse(ask: Ask, error: &Error) {
         Ask::Jobs(.., reply) => effect::tell::<Page>(reply, Err(error)),
         Ask::Queues(reply) => effect::tell(reply, Err(error)),
         Ask::Health(reply) => effect::tell(reply, Err(error)),
+        Ask::LeaseEvents(_, reply) => effect::tell(reply, Err(error)),
+        Ask::TailGroup(_, reply) => effect::tell(reply, Err(error)),
+        Ask::Groups(reply) => effect::tell(reply, Err(error)),
+        Ask::KeptPage(_, reply) => effect::tell(reply, Err(error)),
         Ask::Close(reply) => effect::tell(reply, Err(error)),
         Ask::Copy(_, reply) | Ask::Seal(reply) => {
             let _gone = reply.send(false);
@@ -386,6 +440,11 @@ fn refuse(ask: Ask, error: &Error) {
         Ask::Needed(_, reply) => {
             let _gone = reply.send(Vec::new());
         }
-        Ask::Unclaimed(_) | Ask::Unread { .. } | Ask::Damaged { .. } => {}
+        Ask::Unclaimed(_)
+        | Ask::Unread { .. }
+        | Ask::Damaged { .. }
+        | Ask::Untaken { .. }
+        | Ask::Fed { .. }
+        | Ask::Kept(_) => {}
     }
 }

@@ -5,6 +5,7 @@
 //!   Settles  some tens of kilobytes of them a record
 //!   Jobs     likewise, by slot
 //!   Keys     likewise, oldest first
+//!   Seen     published events that are remembered by their ids, oldest first
 //!   Meta     what is kept once
 //!   End      where Meta is, and how much of each there was; the last 64 bytes of the file
 //! ```
@@ -12,11 +13,12 @@
 //! A snapshot is written to a temporary file, synced, renamed, and read back before anything that
 //! it replaces is let go. This room knows the file; what goes into it is the merge's business.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use posthaste_core::machine::{Machine, SavedJob, SavedKey, SavedMeta, Settles};
+use posthaste_core::machine::{Machine, SavedJob, SavedKey, SavedMeta, SavedSeen, Settles};
 use posthaste_core::{ErrorKind, MonoMs, Result};
 
 use crate::disk::{Disk, DiskFile};
@@ -70,6 +72,8 @@ pub(crate) fn list(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<(u64, PathBuf)
 pub(crate) struct Loaded {
     pub(crate) machine: Machine,
     pub(crate) reach: Reach,
+    /// How far the events of each topic are kept outside the journal.
+    pub(crate) archived: BTreeMap<u32, u64>,
     /// The newest snapshot is damaged, and this is the one before it.
     pub(crate) damaged: Option<String>,
 }
@@ -80,59 +84,58 @@ pub(crate) fn load(files: &Files, mono: MonoMs, follows: impl Fn(u64) -> bool) -
     let dir = files::snapshots_dir(&files.dir);
     let found = list(&*files.disk, &files.dir).map_err(|error| io_error("list", &dir, &error))?;
     let Some((_, newest)) = found.first() else {
-        let (machine, reach) = (Machine::new(), Reach::default());
         return Ok(Loaded {
-            machine,
-            reach,
+            machine: Machine::new(),
+            reach: Reach::default(),
+            archived: BTreeMap::new(),
             damaged: None,
         });
     };
     match load_one(&*files.disk, newest, mono) {
-        Ok((machine, reach)) => Ok(Loaded {
-            machine,
-            reach,
-            damaged: None,
-        }),
+        Ok(loaded) => Ok(loaded),
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             let before = found.get(1).filter(|(segment, _)| follows(*segment));
             let (_, path) = before.ok_or_else(|| error.clone())?;
-            let (machine, reach) = load_one(&*files.disk, path, mono).map_err(|_| error.clone())?;
+            let loaded = load_one(&*files.disk, path, mono).map_err(|_| error.clone())?;
             let damaged = Some(format!(
                 "{}; the snapshot before it was used",
                 error.message()
             ));
-            Ok(Loaded {
-                machine,
-                reach,
-                damaged,
-            })
+            Ok(Loaded { damaged, ..loaded })
         }
         Err(error) => Err(error),
     }
 }
 
-fn load_one(disk: &dyn Disk, path: &Path, mono: MonoMs) -> Result<(Machine, Reach)> {
+fn load_one(disk: &dyn Disk, path: &Path, mono: MonoMs) -> Result<Loaded> {
     let mut machine = Machine::new();
     let file = disk
         .open(path)
         .map_err(|error| io_error("open", path, &error))?;
     let mut reader = Reader::open(path, file)?;
-    machine.load_meta(&reader.meta);
+    machine.load_meta(&reader.meta, mono);
     machine.load_settles(std::mem::take(&mut reader.settles));
     while let Some(chunk) = reader.next()? {
         match chunk {
             Chunk::Jobs(jobs) => jobs.iter().for_each(|job| machine.load_job(job, mono)),
             Chunk::Keys(keys) => keys.iter().for_each(|key| machine.load_key(key)),
+            Chunk::Seen(seen) => seen.iter().for_each(|seen| machine.load_seen(seen)),
         }
     }
     machine.loaded();
-    Ok((machine, reader.reach))
+    Ok(Loaded {
+        machine,
+        reach: reader.reach,
+        archived: std::mem::take(&mut reader.meta.archived),
+        damaged: None,
+    })
 }
 
 /// A part of a snapshot.
 pub(crate) enum Chunk {
     Jobs(Vec<SavedJob>),
     Keys(Vec<SavedKey>),
+    Seen(Vec<SavedSeen>),
 }
 
 /// Reads a snapshot from its beginning, verifying every record.
@@ -141,8 +144,8 @@ pub(crate) struct Reader {
     file: Arc<dyn DiskFile>,
     at: u64,
     names: Names,
-    counts: [u64; 3],
-    expected: [u64; 3],
+    counts: [u64; 4],
+    expected: [u64; 4],
     meta_at: u64,
     pub(crate) reach: Reach,
     pub(crate) meta: SavedMeta,
@@ -159,8 +162,8 @@ impl Reader {
             file,
             at: 0,
             names: Names::default(),
-            counts: [0; 3],
-            expected: [0; 3],
+            counts: [0; 4],
+            expected: [0; 4],
             meta_at: 0,
             reach: Reach::default(),
             meta: SavedMeta::default(),
@@ -296,6 +299,14 @@ impl Reader {
                 self.counts[1] += keys.len() as u64;
                 Chunk::Keys(keys)
             }
+            Tag::Seen => {
+                let mut seen = Vec::new();
+                while !take.0.is_empty() {
+                    seen.push(saved::read_remembered(&mut take)?);
+                }
+                self.counts[3] += seen.len() as u64;
+                Chunk::Seen(seen)
+            }
             _ => return Err(Damage::Bad("record")),
         })
     }
@@ -311,7 +322,7 @@ pub(crate) struct Writer<'a> {
     synced: u64,
     chunk: Vec<u8>,
     chunk_tag: Tag,
-    counts: [u64; 3],
+    counts: [u64; 4],
     out: Vec<u8>,
 }
 
@@ -331,7 +342,7 @@ impl<'a> Writer<'a> {
             synced: 0,
             chunk: Vec::with_capacity(CHUNK + 512),
             chunk_tag: Tag::Jobs,
-            counts: [0; 3],
+            counts: [0; 4],
             out: Vec::with_capacity(CHUNK + BLOCK),
         };
         writer.record(Tag::Head, |data| {
@@ -365,6 +376,7 @@ impl<'a> Writer<'a> {
         let which = match tag {
             Tag::Jobs => 0,
             Tag::Keys => 1,
+            Tag::Seen => 3,
             _ => 2,
         };
         self.counts[which] += 1;
@@ -391,6 +403,10 @@ impl<'a> Writer<'a> {
         self.add(Tag::Keys, |chunk| saved::write_key(chunk, key))
     }
 
+    pub(crate) fn seen(&mut self, seen: &SavedSeen) -> io::Result<()> {
+        self.add(Tag::Seen, |chunk| saved::write_remembered(chunk, seen))
+    }
+
     /// Ends the snapshot, and makes it durable under its name.
     pub(crate) fn finish(mut self, meta: &SavedMeta, segment: u64) -> io::Result<PathBuf> {
         self.flush()?;
@@ -400,7 +416,7 @@ impl<'a> Writer<'a> {
         self.record(Tag::End, |data| {
             data.u64(meta_at);
             counts.iter().for_each(|count| data.u64(*count));
-            data.resize(data.len() + 16, 0);
+            data.resize(data.len() + 8, 0);
         })?;
         self.file.sync_data()?;
         let path = self.dir.join(file_name(segment));

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use posthaste_core::machine::{Place, Saved};
 use posthaste_core::port::LeaseAsk;
+use posthaste_core::topic::TopicSettings;
 use posthaste_core::{
-    Command, Commit, ErrorKind, JobId, MonoMs, NewJob, Outcome, Payload, Store, WallMs,
+    Command, Commit, ErrorKind, JobId, MonoMs, NewEvent, NewJob, Outcome, Payload, Store,
+    TopicName, WallMs,
 };
 
 use crate::segments::Segment;
@@ -44,6 +46,35 @@ fn job(number: u64) -> NewJob {
         .is_multiple_of(7)
         .then_some(WallMs(1_900_000_000_000));
     job
+}
+
+/// Events for three topics, one of which is deleted and made again now and then.
+fn publishing(turn: u64) -> Vec<Commit> {
+    let name = |nth: u64| TopicName::new(&format!("topic-{}", nth % 3)).expect("a name");
+    let events = (0..7).map(|nth| {
+        let payload = Payload::json(format!("{{\"turn\":{turn},\"nth\":{nth}}}"));
+        let mut event = NewEvent::new(format!("{turn}-{nth}"), "told", payload);
+        event.key = (nth > 0).then(|| format!("key-{}", (turn + nth) % 5).into());
+        event.deduplicate = nth == 3;
+        event
+    });
+    let publish = Command::Publish {
+        topic: name(turn),
+        events: events.collect(),
+    };
+    let settings = TopicSettings {
+        kept_events: Some(turn),
+        ..TopicSettings::default()
+    };
+    let mut commits = vec![Commit::one(publish.clone()), Commit::one(publish)];
+    if turn.is_multiple_of(4) {
+        let topic = name(turn + 1);
+        commits.push(Commit::one(Command::SetTopic { topic, settings }));
+    }
+    if turn % 11 == 10 {
+        commits.push(Commit::one(Command::DeleteTopic(name(2))));
+    }
+    commits
 }
 
 /// A life with something of everything, over a dozen of segments.
@@ -97,6 +128,7 @@ fn live(store: &Log, clock: &ManualClock, first: u64) {
             }))
         });
         wait(store.commit(settles.collect())).expect("an answer");
+        wait(store.commit(publishing(first + batch))).expect("an answer");
         clock.advance(1_500);
     }
 }
@@ -132,14 +164,23 @@ fn lived_with_snapshots(dir: &Path, without: Option<&Path>) -> (Vec<PathBuf>, Ve
     if let Some(other) = without {
         copy_without_snapshots(dir, other);
     }
-    let recovered =
+    let mut recovered =
         recovery::open(Arc::new(RealDisk), dir, 64 * 1024, MonoMs(0)).expect("it opens");
     let mut sealed = recovered.segments.in_use();
     sealed.retain(|segment| segment.number < recovered.position.segment.number);
     assert!(sealed.len() > 6, "{} sealed segments", sealed.len());
     let mut made: Vec<PathBuf> = Vec::new();
     for round in sealed[..sealed.len() - 1].chunks(2) {
-        let next = merge::merge(&recovered.files, made.last(), round, || true).expect("a snapshot");
+        let mover = &mut recovered.mover;
+        let next = merge::merge(
+            &recovered.files,
+            made.last(),
+            round,
+            mover,
+            |_| Some(0),
+            || true,
+        );
+        let next = next.expect("a snapshot");
         let (path, reach) = next.expect("nobody stopped it");
         assert_eq!(snapshot::read_back(&RealDisk, &path), Ok(reach));
         made.push(path);

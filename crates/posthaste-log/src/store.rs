@@ -3,12 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use posthaste_core::command::{Commit, Committed, Reply};
+use posthaste_core::command::{Command, Commit, Committed, Reply};
+use posthaste_core::group::{EventAsk, GroupView, KeptPage, LeasedEvents};
 use posthaste_core::machine::KeyDigest;
-use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
+use posthaste_core::port::{KeptAsk, LeaseAsk, Leased, PortFuture, Store, TailGroup, TailJob};
+use posthaste_core::topic::{Gap, ReadFrom, TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
-use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, check};
+use posthaste_core::{Error, ErrorKind, JobId, JobState, MonoMs, Result, TopicName, check};
 
+use crate::archive::Reader;
 use crate::background::Background;
 use crate::commits::Shared;
 use crate::edge;
@@ -16,10 +19,12 @@ use crate::effect::{Answered, Answers, Delivery, Raw};
 use crate::format::{body, record};
 use crate::inbox::{Ask, Commits};
 use crate::live::Live;
+use crate::members::Delivered;
 use crate::opening::{self, Parts};
 use crate::segments::Segments;
 use crate::sequencer::Sequencer;
 use crate::threads::{self, Spawn, Threads};
+use crate::topics::{Order, Reading, Start, Step};
 use crate::{Durability, Location, Options};
 
 /// The embedded store: jobs in memory or in a directory of this machine.
@@ -56,13 +61,16 @@ impl Log {
 
     fn start(options: Options, parts: Parts, spawn: &Spawn) -> Result<Self> {
         let (reader, to_read) = mpsc::channel();
+        let (tail, to_fetch) = mpsc::channel();
         let clock = Arc::clone(&options.clock);
         let shared = Arc::new(Shared::new(
             parts.bodies,
             clock,
             options.durability,
             parts.journal,
+            parts.topics,
             reader.clone(),
+            tail.clone(),
         ));
         for told in [&parts.cut, &parts.warning].into_iter().flatten() {
             shared.stats.problem(told.clone());
@@ -100,13 +108,14 @@ impl Log {
                 let (shared, files) = (Arc::clone(&shared), Arc::clone(&disk.files));
                 let start = move || {
                     let (segments, snapshot) = (disk.segments, disk.snapshot);
-                    Background::start(&options, shared, disk.files, segments, live, snapshot)
+                    let told = (snapshot, disk.mover);
+                    Background::start(&options, shared, disk.files, segments, live, told)
                 };
                 (Some((start, files)), Some(disk.lock))
             }
         };
-        let threads = Threads::new(reader, lock);
-        let threads = threads.start(&shared, sequencer, to_read, background, spawn)?;
+        let threads = Threads::new(reader, tail, lock);
+        let threads = threads.start(&shared, sequencer, (to_read, to_fetch), background, spawn)?;
         Ok(Self(Arc::new(Inner {
             shared,
             threads: Mutex::new(Some(threads)),
@@ -135,10 +144,18 @@ impl Log {
         let mut prepared = Vec::with_capacity(commits.len());
         for commit in &commits {
             // A job that can't be read is the matter of the commit that edits it, and of no other.
-            prepared.push(self.edited(commit).await.and_then(|edited| {
-                edge::prepare(commit, now, |id| {
-                    edited.iter().find(|of| of.job.id == id).cloned()
-                })
+            let edited = self.edited(commit).await;
+            let starts = self.starts(commit).await;
+            prepared.push(edited.and_then(|edited| {
+                let starts = starts?;
+                let whole = |id| edited.iter().find(|of| of.job.id == id).cloned();
+                let start = |index| {
+                    starts
+                        .iter()
+                        .find(|(of, _)| *of == index)
+                        .map(|(_, at)| *at)
+                };
+                edge::prepare(commit, now, whole, start)
             }));
         }
         let asked = Commits {
@@ -182,6 +199,62 @@ impl Log {
         Ok(jobs)
     }
 
+    /// Where the commands that name a place in a topic mean it, each by its number.
+    async fn starts(&self, commit: &Commit) -> Result<Vec<(usize, u64)>> {
+        let mut starts = Vec::new();
+        for (index, command) in commit.commands.iter().enumerate() {
+            let (topic, from) = match command {
+                // A new group's end of the topic is that of the moment in which it is made.
+                Command::SetGroup {
+                    from: None | Some(ReadFrom::Latest),
+                    ..
+                } => continue,
+                Command::SetGroup {
+                    topic,
+                    from: Some(from),
+                    ..
+                } => (topic, *from),
+                Command::ResetGroup { topic, to, .. } => (topic, *to),
+                _ => continue,
+            };
+            let start = self.start_of(topic, from).await;
+            starts.push((index, start.map_err(|error| error.at_command(index))?));
+        }
+        Ok(starts)
+    }
+
+    /// The position that is meant.
+    async fn start_of(&self, topic: &TopicName, from: ReadFrom) -> Result<u64> {
+        let shared = &self.0.shared;
+        let mut reading = Reading::new(TailTopic::new(topic.clone(), from), MonoMs(0));
+        loop {
+            match shared.topics.start(&mut reading, shared.clock.now())? {
+                Start::At(position) => return Ok(position),
+                Start::Seek(archive) => self.seek(&mut reading, archive, from).await?,
+                Start::Offset(partition, position) => {
+                    let mut ask = TailTopic::new(topic.clone(), from);
+                    (ask.partition, ask.max) = (Some(partition), 1);
+                    return match self.read_topic(ask).await? {
+                        TopicRead::Page(page) => {
+                            let first = page.events.first();
+                            Ok(first.map_or(position, |event| event.position.sequence))
+                        }
+                        TopicRead::Gap(gap) => Err(gone(topic, &gap)),
+                    };
+                }
+                Start::Gap(gap) => return Err(gone(topic, &gap)),
+            }
+        }
+    }
+
+    async fn seek(&self, reading: &mut Reading, archive: Reader, from: ReadFrom) -> Result<()> {
+        let (reply, found) = oneshot::channel();
+        self.0.shared.fetch(Order::Seek(archive, from, reply));
+        let found = found.await.unwrap_or_else(|_| Err(self.stopped()))?;
+        reading.found(found);
+        Ok(())
+    }
+
     /// The answers of one commit, those that are kept under a key read back.
     async fn committed(&self, raws: Vec<Raw>, commit: &Commit) -> Result<Committed> {
         let mut replies = Vec::with_capacity(raws.len());
@@ -218,6 +291,40 @@ impl Log {
         })
     }
 
+    /// Reads on until there is something to tell, or the wait is over.
+    async fn read_topic(&self, ask: TailTopic) -> Result<TopicRead> {
+        check::read(&ask)?;
+        let shared = &self.0.shared;
+        let mut reading = Reading::new(ask, shared.clock.now().mono);
+        loop {
+            let now = shared.clock.now();
+            match shared.topics.step(&mut reading, now, &shared.bodies)? {
+                Step::Done(read) => return Ok(read),
+                Step::Seek(archive, from) => self.seek(&mut reading, archive, from).await?,
+                Step::Fetch(fetch) => {
+                    let page = if fetch.is_at_hand(&shared.bodies) {
+                        fetch.read(&shared.bodies)?
+                    } else {
+                        let (reply, page) = oneshot::channel();
+                        shared.fetch(Order::Read(fetch, reply));
+                        page.await.unwrap_or_else(|_| Err(self.stopped()))?
+                    };
+                    let went_on = reading.went_on(page.next.sequence);
+                    let over = shared.clock.now().mono >= reading.until();
+                    if !page.events.is_empty() || (went_on && over) {
+                        return Ok(TopicRead::Page(page));
+                    }
+                }
+                Step::Wait(told, nearer) => {
+                    if nearer {
+                        shared.inbox.nudge();
+                    }
+                    let _told_or_closed = told.await;
+                }
+            }
+        }
+    }
+
     /// The reply for a job that was enqueued under the same key before.
     async fn existing(&self, id: JobId) -> Result<Reply> {
         let view = self.ask(|reply| Ask::Job(id, reply)).await?;
@@ -229,6 +336,18 @@ impl Log {
             existing: true,
         })
     }
+}
+
+/// What is said where a group is to start at what is gone.
+fn gone(topic: &TopicName, gap: &Gap) -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "what lay there in the topic {topic} can't be read any more ({})",
+            gap.reason.as_str()
+        ),
+    )
+    .next(format!("start from earliest, which is {}", gap.earliest))
 }
 
 /// What is kept under a key.
@@ -321,6 +440,38 @@ impl Store for Log {
 
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
         Box::pin(self.ask(move |reply| Ask::Tail(ask, reply)))
+    }
+
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
+        Box::pin(self.read_topic(ask))
+    }
+
+    fn lease_events(&self, ask: EventAsk) -> PortFuture<'_, Result<LeasedEvents>> {
+        Box::pin(async move {
+            check::event_ask(&ask)?;
+            self.ask(|reply| Ask::LeaseEvents(ask, reply))
+                .await
+                .map(Delivered::take)
+        })
+    }
+
+    fn tail_group(&self, ask: TailGroup) -> PortFuture<'_, Result<GroupView>> {
+        Box::pin(self.ask(move |reply| Ask::TailGroup(ask, reply)))
+    }
+
+    fn groups(&self) -> PortFuture<'_, Result<Vec<GroupView>>> {
+        Box::pin(self.ask(Ask::Groups))
+    }
+
+    fn kept(&self, ask: KeptAsk) -> PortFuture<'_, Result<KeptPage>> {
+        Box::pin(self.ask(move |reply| Ask::KeptPage(ask, reply)))
+    }
+
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>> {
+        Box::pin(async move {
+            let shared = &self.0.shared;
+            shared.topics.views(shared.clock.now().wall)
+        })
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {

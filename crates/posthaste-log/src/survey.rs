@@ -1,21 +1,26 @@
 //! Looks at every file of a store, one after the other, and takes down what is there and what is
 //! damaged. It changes nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_core::Result;
+use posthaste_core::machine::SavedTopics;
 
 use crate::disk::Disk;
 use crate::files::{self, io_error};
 use crate::format::record::{self, Tag};
 use crate::format::superblock::Superblock;
-use crate::format::{BLOCK, Damage, body, group};
+use crate::format::{BLOCK, Damage, body, events, group};
 use crate::scan::{End, Group, Scan};
 use crate::segments::{Segment, number_of};
 use crate::snapshot;
 use crate::verify::{FINDINGS_MAX, Finding, Progress, VerifyReport};
+
+mod archives;
+pub(crate) use archives::SeenArchive;
 
 /// What is said of a segment with another epoch than the superblock's.
 pub(crate) const ANOTHER_STORES: &str = "it is another store's";
@@ -53,6 +58,12 @@ pub(crate) struct Survey<'a> {
     /// Snapshots that can't.
     pub(crate) bad_snapshots: Vec<PathBuf>,
     pub(crate) segments: Vec<Seen>,
+    pub(crate) archives: Vec<SeenArchive>,
+    /// Every topic as it is in the newest snapshot, and at the end of the journal.
+    moved: SavedTopics,
+    topics: SavedTopics,
+    /// How far their events were moved.
+    archived: BTreeMap<u32, u64>,
     /// What the next group must be, where that is known.
     next: Option<(u64, u32)>,
 }
@@ -71,13 +82,20 @@ pub(crate) fn look<'a>(
         snapshots: Vec::new(),
         bad_snapshots: Vec::new(),
         segments: Vec::new(),
+        archives: Vec::new(),
+        moved: SavedTopics::default(),
+        topics: SavedTopics::default(),
+        archived: BTreeMap::new(),
         next: None,
     };
     let segments = survey.segments()?;
-    let segment_bytes = segments.iter().map(|segment| u64::from(segment.bytes));
-    let total_bytes = segment_bytes.sum();
     survey.superblock()?;
     survey.all_snapshots()?;
+    survey.topics_of_snapshot()?;
+    let segment_bytes = segments.iter().map(|segment| u64::from(segment.bytes));
+    let segment_bytes: u64 = segment_bytes.sum();
+    // Topics that were made since are few bytes: what is in the journal is not in their archives.
+    let total_bytes = survey.report.bytes + segment_bytes + survey.bytes_of(&survey.places()?)?;
     for (index, segment) in segments.iter().enumerate() {
         progress(Progress {
             path: &segment.path,
@@ -87,6 +105,9 @@ pub(crate) fn look<'a>(
         survey.segment(segment, &segments[index + 1..]);
     }
     survey.whole();
+    for (topic, place) in survey.places()? {
+        survey.archive(topic, place, total_bytes, progress);
+    }
     if survey.report.is_sound() {
         survey.index(&segments)?;
     }
@@ -395,7 +416,17 @@ impl Survey<'_> {
             }
         });
         let mut facts = 0;
-        let read = read.and_then(|()| group.facts(|_| facts += 1));
+        let covered = self.snapshots.first();
+        let is_new = covered.is_none_or(|(_, reach)| reach.segment < header.segment);
+        let topics = &mut self.topics;
+        let read = read.and_then(|()| {
+            group.facts(|fact| {
+                facts += 1;
+                if is_new {
+                    topics.apply(&fact, |_| {});
+                }
+            })
+        });
         self.report.records += records;
         self.report.facts += facts;
         if let Some((offset, damage)) = wrong {
@@ -471,6 +502,9 @@ fn well_formed(record: &record::Record<'_>) -> Result<(), Damage> {
         Tag::Job => body::read_job(record.data)?.extras().map(|_| ()),
         Tag::Note => body::read_note(record.data).map(|_| ()),
         Tag::Answer => body::read_answer(record.data).map(|_| ()),
+        Tag::Events => events::well_formed(record.data),
+        Tag::Kept => events::kept_well_formed(record.data),
+        Tag::Why => events::why_well_formed(record.data),
         _ => Err(Damage::Bad("tag: it does not belong in a group")),
     }
 }

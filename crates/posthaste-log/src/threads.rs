@@ -10,6 +10,7 @@ use crate::commits::Shared;
 use crate::effect::{self, Effect};
 use crate::files::{Files, io_error};
 use crate::sequencer::Sequencer;
+use crate::topics::Order;
 
 /// What a thread does.
 pub(crate) type Run = Box<dyn FnOnce() + Send>;
@@ -21,7 +22,9 @@ pub(crate) struct Threads {
     sequencer: Option<JoinHandle<()>>,
     syncer: Option<JoinHandle<()>>,
     reader: Option<JoinHandle<()>>,
+    tail: Option<JoinHandle<()>>,
     stop_reader: mpsc::Sender<Effect>,
+    stop_tail: mpsc::Sender<Order>,
     background: Option<(Background, Arc<Files>)>,
     _lock: Option<Box<dyn Send + Sync>>,
 }
@@ -36,13 +39,16 @@ impl Threads {
     /// None yet.
     pub(crate) fn new(
         stop_reader: mpsc::Sender<Effect>,
+        stop_tail: mpsc::Sender<Order>,
         lock: Option<Box<dyn Send + Sync>>,
     ) -> Self {
         Self {
             sequencer: None,
             syncer: None,
             reader: None,
+            tail: None,
             stop_reader,
+            stop_tail,
             background: None,
             _lock: lock,
         }
@@ -54,11 +60,12 @@ impl Threads {
         mut self,
         shared: &Arc<Shared>,
         sequencer: Sequencer,
-        to_read: mpsc::Receiver<Effect>,
+        (to_read, to_fetch): (mpsc::Receiver<Effect>, mpsc::Receiver<Order>),
         background: Option<(impl FnOnce() -> Result<Background>, Arc<Files>)>,
         spawn: &Spawn,
     ) -> Result<Self> {
-        let started = self.try_start(shared, sequencer, to_read, background, spawn);
+        let read = (to_read, to_fetch);
+        let started = self.try_start(shared, sequencer, read, background, spawn);
         match started {
             Ok(()) => Ok(self),
             Err(error) => {
@@ -74,7 +81,7 @@ impl Threads {
         &mut self,
         shared: &Arc<Shared>,
         sequencer: Sequencer,
-        to_read: mpsc::Receiver<Effect>,
+        (to_read, to_fetch): (mpsc::Receiver<Effect>, mpsc::Receiver<Order>),
         background: Option<(impl FnOnce() -> Result<Background>, Arc<Files>)>,
         spawn: &Spawn,
     ) -> Result<()> {
@@ -94,6 +101,14 @@ impl Threads {
                 });
         };
         self.reader = Some(spawn("posthaste-reader", Box::new(read))?);
+        let fetching = Arc::clone(shared);
+        let fetch = move || {
+            to_fetch
+                .into_iter()
+                .take_while(|order| !matches!(order, Order::Stop))
+                .for_each(|order| order.obey(&fetching.bodies));
+        };
+        self.tail = Some(spawn("posthaste-tail", Box::new(fetch))?);
         if let Some((background, files)) = background {
             let syncing = Arc::clone(shared);
             let sync = move || syncing.sync_until_stopped();
@@ -132,7 +147,10 @@ impl Threads {
     fn end(&mut self) {
         self.end_writing();
         let _ended = self.stop_reader.send(Effect::Stop);
-        let _panicked = self.reader.take().map(JoinHandle::join);
+        let _ended = self.stop_tail.send(Order::Stop);
+        for thread in [self.reader.take(), self.tail.take()] {
+            let _panicked = thread.map(JoinHandle::join);
+        }
     }
 }
 

@@ -55,6 +55,10 @@ pub struct VerifyReport {
     pub snapshots: u64,
     /// Jobs in the index. Only counted where nothing is damaged before they can be.
     pub jobs: u64,
+    /// Archives of topics.
+    pub topics: u64,
+    /// Events in them.
+    pub events: u64,
     /// Bytes that were read.
     pub bytes: u64,
     /// The store was closed in order.

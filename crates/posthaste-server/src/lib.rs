@@ -20,5 +20,6 @@
 mod http;
 pub mod mint;
 pub mod server;
+pub mod standing;
 
-pub use http::{Drain, OPENAPI, ROUTES, Served, router};
+pub use http::{Drain, OPENAPI, ROUTES, Served, Streams, router};

@@ -9,21 +9,25 @@ use posthaste_core::{Command, Commit, Committed, JobId, QueueName, Result};
 use crate::digest;
 use crate::draft::IntoDraft;
 use crate::enqueue::BoxFuture;
+use crate::event::{IntoEvent, publish};
 use crate::hub::Posthaste;
 
 /// A commit that is being put together; `.await` it. All of its commands are applied durably, in
 /// order, or none.
 ///
 /// ```
-/// # use posthaste::{Draft, Job, JobId, Posthaste};
+/// # use posthaste::{Draft, Event, Job, JobId, Posthaste};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Serialize, Deserialize, Job)]
 /// # struct Invoice { order: u64 }
 /// # #[derive(Serialize, Deserialize, Job)]
 /// # struct Reminder { order: u64 }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # struct OrderPaid { order: u64 }
 /// # async fn paid(hub: &Posthaste, reminder: JobId) -> posthaste::Result<()> {
 /// hub.commit()
 ///     .enqueue(Invoice { order: 42 })
+///     .publish(OrderPaid { order: 42 })
 ///     .cancel(reminder)
 ///     .idempotency_key("order 42 was paid")
 ///     .await?;
@@ -62,6 +66,13 @@ impl CommitBuilder {
     pub fn enqueue(self, job: impl IntoDraft) -> Self {
         let job = job.into_draft().build(|| self.hub.mint_id());
         self.push(job.map(Command::Enqueue))
+    }
+
+    /// Publish an event. Its reply is [`Reply::Published`](crate::core::Reply::Published), with one
+    /// place.
+    pub fn publish(self, event: impl IntoEvent) -> Self {
+        let command = publish::command(&self.hub, event.into_event());
+        self.push(command)
     }
 
     /// Call a job off. A running one is told at its next heartbeat.

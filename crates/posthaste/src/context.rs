@@ -12,6 +12,7 @@ use posthaste_core::{
 use serde::Serialize;
 
 use crate::draft::{IntoDraft, TRACEPARENT, TRACESTATE};
+use crate::event::{IntoEvent, publish};
 use crate::hub::Posthaste;
 use crate::worker::batch::Held;
 
@@ -190,6 +191,36 @@ impl Cx {
         let id = job.id;
         self.commit_with_command(Command::Enqueue(job));
         Ok(id)
+    }
+
+    /// Publishes an event in the same atomic commit that settles this job: both happen or neither,
+    /// so that it is published once however often the job is run. Goes on from the job's trace.
+    ///
+    /// Goes with an outcome that ends the job, and is dropped with any other: see
+    /// [`commit_with`](Self::commit_with).
+    ///
+    /// ```
+    /// # use posthaste::{Cx, Done, Event, HandlerResult, Job};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Job)]
+    /// # struct Charge { order: u64 }
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # struct OrderPaid { order: u64 }
+    /// async fn charge(job: Charge, cx: Cx) -> HandlerResult {
+    ///     cx.publish_with(OrderPaid { order: job.order })?;
+    ///     Done
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` for what can't be said of an event. What the *store* refuses (say, a payload that
+    /// is too long) fails the attempt.
+    pub fn publish_with(&self, event: impl IntoEvent) -> Result<()> {
+        let draft = event
+            .into_event()
+            .continue_trace(self.traceparent(), self.metadata(TRACESTATE));
+        self.commit_with_command(publish::command(self.hub(), draft)?);
+        Ok(())
     }
 
     /// Applies any command in the same atomic commit that settles this job; see

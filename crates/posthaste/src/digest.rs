@@ -1,10 +1,10 @@
 //! What a commit asks for, in sixteen bytes: the same for the same commands, also from another
-//! process and another version. The ids of new jobs don't count, for they are minted anew when a
-//! program asks again.
+//! process and another version. Ids that were minted for new jobs and events don't count, for they
+//! are minted anew when a program asks again.
 
 use posthaste_core::command::{Edit, QueueSettings};
 use posthaste_core::job::{NewJob, OnConflict, RetryRule, Start, Unique, UniqueBy};
-use posthaste_core::{Backoff, Command, Outcome, Payload};
+use posthaste_core::{Backoff, Command, NewEvent, Outcome, Payload};
 use sha2::{Digest as _, Sha256};
 
 /// The digest of `commands`.
@@ -75,6 +75,11 @@ impl Parts {
                 self.named("configure", queue.as_str().as_bytes());
                 self.settings(settings);
             }
+            Command::Publish { topic, events } => {
+                self.named("publish", topic.as_str().as_bytes());
+                self.number(events.len() as u64);
+                events.iter().for_each(|event| self.event(event));
+            }
             other => self.named("other", format!("{other:?}").as_bytes()),
         }
     }
@@ -121,6 +126,28 @@ impl Parts {
             self.text(value);
         }
         self.number(*keep_result);
+    }
+
+    fn event(&mut self, event: &NewEvent) {
+        let NewEvent {
+            id,
+            deduplicate,
+            event_type,
+            source,
+            key,
+            headers,
+            payload,
+        } = event;
+        self.maybe(deduplicate.then_some(id), |parts, id| parts.text(id));
+        self.text(event_type);
+        self.text(source);
+        self.maybe(key.as_deref(), Self::text);
+        self.number(headers.len() as u64);
+        for (name, value) in headers {
+            self.text(name);
+            self.text(value);
+        }
+        self.maybe(payload.as_ref(), Self::payload);
     }
 
     fn retry(&mut self, retry: &RetryRule) {

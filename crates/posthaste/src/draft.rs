@@ -50,6 +50,11 @@ impl Draft {
         Self(build())
     }
 
+    /// A job of which something can't be said.
+    pub(crate) fn refused(error: Error) -> Self {
+        Self(Err(error))
+    }
+
     /// The job, with its id.
     pub(crate) fn build(self, mint: impl FnOnce() -> JobId) -> Result<Box<NewJob>> {
         let mut job = self.0?;

@@ -1,4 +1,4 @@
-//! Durable background jobs to embed: a queue on its own log, nothing to install.
+//! Durable background jobs and event topics to embed: on a log of their own, nothing to install.
 //!
 //! ```
 //! use posthaste::{Cx, Done, HandlerError, Job, Posthaste};
@@ -38,6 +38,7 @@
 //! | enqueue one, many, or with other commands | [`Posthaste::enqueue`], [`Posthaste::enqueue_many`], [`Posthaste::commit`] |
 //! | wait for a result | [`Enqueued::result`] |
 //! | run handlers | [`Posthaste::worker`], [`Worker`], [`Cx`], [`State`] |
+//! | publish events, and read a topic on | [`#[derive(Event)]`](derive@Event), [`Posthaste::publish`], [`event`] |
 //! | end an attempt | [`Done`](const@Done), [`Retry`], [`Snooze`], [`Cancel`], [`Dead`], [`HandlerError`] |
 //! | look and operate | [`Posthaste::job`], [`Posthaste::queues`], [`Posthaste::retry`], [`Posthaste::pause`] |
 //! | test without waiting | [`testing`] |
@@ -65,6 +66,7 @@ mod context;
 mod digest;
 mod draft;
 mod enqueue;
+pub mod event;
 mod handler;
 #[cfg(feature = "http")]
 mod http;
@@ -85,14 +87,15 @@ pub use posthaste_core::command::{Edit, QueueSettings};
 pub use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 pub use posthaste_core::{
     Backoff, Command, Committed, DeadReason, Error, ErrorKind, JobId, JobState, Outcome, Payload,
-    Result, Store, duration,
+    Published, Result, Store, duration,
 };
-pub use posthaste_derive::Job;
+pub use posthaste_derive::{Event, Job};
 
 pub use commit::CommitBuilder;
 pub use context::{Cx, JobRequest, RawJob, State};
 pub use draft::{Draft, IntoDraft, UniqueRule};
 pub use enqueue::{BoxFuture, Enqueue, Enqueued};
+pub use event::Event;
 pub use handler::{FromPayload, Handler};
 #[cfg(feature = "http")]
 pub use http::HttpStore;

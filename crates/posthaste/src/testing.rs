@@ -1,4 +1,4 @@
-//! Testing jobs without waiting: a hub in memory whose clock stands still until it is moved.
+//! Testing jobs and events without waiting: a hub in memory whose clock stands still until it is moved.
 //!
 //! Retries, delays and snoozes of a week run in milliseconds: advance the clock, have a worker
 //! [`drain`](crate::Worker::drain) whatever that made ready, and look.
@@ -24,9 +24,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use posthaste_core::{Result, WallMs};
+use posthaste_core::{ErrorKind, Result, WallMs};
 use posthaste_log::{Clock, ManualClock};
 
+use crate::event::{Event, Page, RawEvent, ReadFrom, decode};
 use crate::hub::Posthaste;
 use crate::units::millis;
 
@@ -61,6 +62,55 @@ impl TestHub {
     /// lapsed.
     pub fn advance(&self, time: Duration) {
         self.clock.advance(millis(time));
+    }
+
+    /// Every event of a type that lies in the type's topic, in order; none where there is no such
+    /// topic.
+    ///
+    /// ```
+    /// # use posthaste::{Event, Posthaste};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
+    /// # struct OrderPlaced { order: u64 }
+    /// # async fn place(hub: &Posthaste, order: u64) -> posthaste::Result<()> {
+    /// #     hub.publish(OrderPlaced { order }).await.map(drop)
+    /// # }
+    /// # async fn test() -> posthaste::Result<()> {
+    /// let hub = Posthaste::test().await?;
+    /// place(&hub, 7).await?;
+    /// assert_eq!(hub.events::<OrderPlaced>().await?, [OrderPlaced { order: 7 }]);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    /// #     .block_on(test()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` where one can't be read into the type. Tombstones are passed over.
+    pub async fn events<E: Event>(&self) -> Result<Vec<E>> {
+        let events = self.raw_events(E::TOPIC).await?;
+        let of_type = events
+            .iter()
+            .filter(|event| event.event_type == E::TYPE && event.payload.is_some());
+        of_type.map(decode).collect()
+    }
+
+    /// Every event of a topic as it was published, in order; none where there is no such topic.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that can't be one.
+    pub async fn raw_events(&self, topic: &str) -> Result<Vec<RawEvent>> {
+        let mut tail = self.topic(topic).tail().from(ReadFrom::Earliest);
+        let mut found = Vec::new();
+        loop {
+            match tail.ready_page().await {
+                Ok(Page::Events(events)) if events.is_empty() => return Ok(found),
+                Ok(Page::Events(events)) => found.extend(events),
+                Ok(Page::Gap(_)) => tail.go_on_from_earliest(),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// What the clock shows.

@@ -56,6 +56,76 @@ impl Refusal {
             ),
             Self::KeysFull => full("idempotency keys", limits::KEYS_MAX as u64),
             Self::JobsFull => full("jobs", limits::JOBS_MAX as u64),
+            Self::NoSuchTopic => (
+                ErrorKind::NotFound,
+                "there is no such topic".into(),
+                "check its name, or make it: posthaste topics set NAME".into(),
+            ),
+            Self::TopicsFull => full("topics", limits::TOPICS_MAX as u64),
+            Self::PartitionsFixed { partitions } => (
+                ErrorKind::Conflict,
+                format!("the topic has {partitions} partitions, and keeps them: keys would move"),
+                "leave the partitions out, or make another topic and publish to that".into(),
+            ),
+            Self::NoSuchGroup => (
+                ErrorKind::NotFound,
+                "the topic has no such group".into(),
+                "check its name, or make it: posthaste groups set TOPIC NAME".into(),
+            ),
+            Self::GroupsFull => full("groups", limits::GROUPS_MAX as u64),
+            Self::MembersFull => (
+                ErrorKind::Busy,
+                format!(
+                    "the group has {} members, and may have no more",
+                    limits::MEMBERS_MAX
+                ),
+                "ask under the token of a member, and let members leave".into(),
+            ),
+            Self::MemberGone => (
+                ErrorKind::Stale,
+                "the membership is over: it lapsed, or the group was reset".into(),
+                "drop the work, it is handed out again; ask without a token to join anew".into(),
+            ),
+            Self::NotLeased { position } => (
+                ErrorKind::Stale,
+                format!("the event at {position} is not in the hands of this member"),
+                "drop the work on it: it was settled, or is handed out again".into(),
+            ),
+            Self::OutOfOrder { position, first } => (
+                ErrorKind::Conflict,
+                format!(
+                    "the event at {first} has the same key as that at {position}, and comes first"
+                ),
+                format!("begin with {first}"),
+            ),
+            Self::GroupBusy { leased } => (
+                ErrorKind::Conflict,
+                format!("members of the group hold {leased} events"),
+                "stop the members first, or reset by force: they are told when they settle".into(),
+            ),
+            Self::PastEnd { end } => (
+                ErrorKind::Invalid,
+                format!("the position is past the end of the topic, which is at {end}"),
+                format!("give at most {end}, or latest"),
+            ),
+            Self::NoSuchEvent { position } => (
+                ErrorKind::NotFound,
+                format!("the group keeps no event of position {position} there"),
+                "list what is parked, or the dead letters".into(),
+            ),
+            Self::EventUnfinished { position } => (
+                ErrorKind::Conflict,
+                format!("the event at {position} is unfinished or parked: the group met it again"),
+                "wait until it is finished, or release it from the parked events".into(),
+            ),
+            Self::UnfinishedFull => (
+                ErrorKind::Busy,
+                format!(
+                    "the group has {} unfinished events, and may have no more",
+                    limits::UNFINISHED_MAX
+                ),
+                "try again when some are finished".into(),
+            ),
             Self::NamesFull => (
                 ErrorKind::Busy,
                 "the store has as many queues, or kinds in them, as it may".into(),

@@ -2,10 +2,14 @@
 //! is kept elsewhere already put in its place.
 
 use crate::command::QueueSettings;
+use crate::group::{GroupSettings, Unparking, Which};
 use crate::ids::{JobId, Token};
 use crate::job::{DeadReason, JobState, OnConflict, Priority, Start};
-use crate::machine::fact::{KeyDigest, Place, Slot, Summary};
+use crate::machine::fact::{Hashes, KeyDigest, Place, Slot, Summary};
+use crate::machine::groups::EventEnding;
+use crate::machine::seen::Seen;
 use crate::time::{MonoMs, WallMs};
+use crate::topic::TopicSettings;
 
 /// When a decision is made, and by what chance.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,6 +83,134 @@ pub enum Action<'a> {
         queue: &'a str,
         /// What to change.
         settings: &'a QueueSettings,
+    },
+    /// Publish events.
+    Publish {
+        /// To which topic.
+        topic: &'a str,
+        /// Where they will be.
+        place: Place,
+        /// Their hashes: which partition each goes to.
+        hashes: Hashes<'a>,
+        /// A digest of topic, source and id, where this is one event and its publisher chose the id.
+        seen: Option<[u8; 12]>,
+    },
+    /// Set what is given of a topic's settings.
+    SetTopic {
+        /// Which topic.
+        topic: &'a str,
+        /// What to change.
+        settings: &'a TopicSettings,
+    },
+    /// Forget a topic.
+    DeleteTopic {
+        /// Which topic.
+        topic: &'a str,
+    },
+    /// Set what is given of a group's settings; makes the group where there is none.
+    SetGroup {
+        /// Of which topic.
+        topic: &'a str,
+        /// Which group.
+        group: &'a str,
+        /// What to change.
+        settings: &'a GroupSettings,
+        /// Where a new one starts; `None` is the topic's end.
+        start: Option<u64>,
+    },
+    /// Forget a group.
+    DeleteGroup {
+        /// Of which topic.
+        topic: &'a str,
+        /// Which group.
+        group: &'a str,
+    },
+    /// End the handling of events.
+    SettleEvents {
+        /// Of which topic.
+        topic: &'a str,
+        /// By which group.
+        group: &'a str,
+        /// Under which membership.
+        token: Token,
+        /// Which events, how each ended, and where the error will be. Those of one key in order.
+        ends: &'a [(u64, EventEnding, Place)],
+    },
+    /// A membership starts afresh. Leaves no fact.
+    MemberBeat {
+        /// Of which topic.
+        topic: &'a str,
+        /// Of which group.
+        group: &'a str,
+        /// Which.
+        token: Token,
+    },
+    /// A member leaves.
+    MemberLeave {
+        /// Of which topic.
+        topic: &'a str,
+        /// Which group.
+        group: &'a str,
+        /// Under which membership.
+        token: Token,
+    },
+    /// Have a group go on elsewhere.
+    ResetGroup {
+        /// Of which topic.
+        topic: &'a str,
+        /// Which group.
+        group: &'a str,
+        /// Where.
+        head: u64,
+        /// Also while members hold events.
+        force: bool,
+    },
+    /// Decide on parked events.
+    Unpark {
+        /// Of which topic.
+        topic: &'a str,
+        /// Of which group.
+        group: &'a str,
+        /// Which of them.
+        which: Which,
+        /// What becomes of them.
+        how: Unparking,
+    },
+    /// Have dead letters handled again.
+    Redrive {
+        /// Of which topic.
+        topic: &'a str,
+        /// Of which group.
+        group: &'a str,
+        /// Which of them.
+        which: Which,
+    },
+    /// An event that was given up on has its copy. No effect where it was released meanwhile.
+    KeepEvent {
+        /// By which group.
+        group: u32,
+        /// Which event.
+        position: u64,
+        /// Where its copy is.
+        place: Place,
+    },
+    /// An unfinished event is not there any more, or can't be read: it is passed, and counted.
+    LoseEvent {
+        /// By which group.
+        group: u32,
+        /// Which event.
+        position: u64,
+    },
+    /// What a group keeps of an event was copied.
+    CopyKept {
+        /// By which group.
+        group: u32,
+        /// Which event.
+        position: u64,
+        /// From where.
+        from: Place,
+        /// Where to.
+        to: Place,
     },
     /// The body of a job can't be read: it is dead. (A running one too: its lease is over.)
     Condemn {
@@ -178,6 +310,31 @@ pub enum Answer {
         /// Its state now.
         state: JobState,
     },
+    /// Published: where the first event is, and how many there are.
+    Published {
+        /// The topic's number.
+        topic: u32,
+        /// The position of the first.
+        position: u64,
+        /// How many.
+        count: u32,
+    },
+    /// The event was published before.
+    Seen(Seen),
+    /// The events are settled.
+    EventsSettled {
+        /// They had been settled so before, all of them.
+        repeated: bool,
+    },
+    /// The member is gone.
+    Left,
+    /// Parked events or dead letters were moved or forgotten.
+    EventsMoved {
+        /// How many.
+        events: u32,
+        /// How many are left that were asked for.
+        left: u32,
+    },
     /// Forgotten.
     Deleted,
     /// In force.
@@ -222,6 +379,57 @@ pub enum Refusal {
     JobsFull,
     /// The store has as many queues or lanes as it may.
     NamesFull,
+    /// There is no such topic.
+    NoSuchTopic,
+    /// The store has as many topics as it may.
+    TopicsFull,
+    /// A topic keeps its number of partitions.
+    PartitionsFixed {
+        /// How many it has.
+        partitions: u16,
+    },
+    /// There is no such group.
+    NoSuchGroup,
+    /// The store has as many groups as it may.
+    GroupsFull,
+    /// The group has as many members as it may.
+    MembersFull,
+    /// The membership is over, or never was.
+    MemberGone,
+    /// The event is not in the hands of that member.
+    NotLeased {
+        /// Which event.
+        position: u64,
+    },
+    /// An earlier event of the same key comes first.
+    OutOfOrder {
+        /// Which event.
+        position: u64,
+        /// The one that comes first.
+        first: u64,
+    },
+    /// Members hold events of the group.
+    GroupBusy {
+        /// How many.
+        leased: u32,
+    },
+    /// The position is past the end of the topic.
+    PastEnd {
+        /// Where that is.
+        end: u64,
+    },
+    /// No such event is parked, or among the dead letters.
+    NoSuchEvent {
+        /// Which.
+        position: u64,
+    },
+    /// The event of a dead letter is being handled, or parked: it was met again after a reset.
+    EventUnfinished {
+        /// Which.
+        position: u64,
+    },
+    /// The group has as many unfinished events as it may.
+    UnfinishedFull,
 }
 
 /// A refused commit.

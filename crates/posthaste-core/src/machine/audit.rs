@@ -2,15 +2,16 @@
 //! Slow; for tests, and for somebody who doubts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::job::JobState;
 use crate::machine::ended::Ended;
 use crate::machine::rows::{List, Mark, NONE, Row};
 use crate::machine::state::Machine;
 
-type Found = Result<(), String>;
+pub(super) type Found = Result<(), String>;
 
-fn same<T: PartialEq + std::fmt::Debug>(what: &str, kept: &T, counted: &T) -> Found {
+pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, kept: &T, counted: &T) -> Found {
     if kept == counted {
         return Ok(());
     }
@@ -26,7 +27,9 @@ impl Machine {
         self.audit_counts()?;
         self.audit_sets()?;
         self.audit_lists()?;
-        self.audit_finding()
+        self.audit_finding()?;
+        self.audit_topics()?;
+        self.audit_groups()
     }
 
     fn rows_held(&self) -> impl Iterator<Item = (u32, &Row)> {
@@ -166,6 +169,37 @@ impl Machine {
             }
             if row.order() > self.last_order {
                 return Err(format!("order {} is ahead of the counter", row.order()));
+            }
+        }
+        Ok(())
+    }
+
+    fn audit_topics(&self) -> Found {
+        let by_name = self.topics.by_number.iter();
+        let by_name = by_name.map(|(number, is)| (Arc::clone(&is.name), *number));
+        same("topics by name", &self.topic_ids, &by_name.collect())?;
+        for (number, is) in &self.topics.by_number {
+            if *number == 0 || *number > self.topics.last_number {
+                return Err(format!("the topic {} was never given out", is.name));
+            }
+            let (name, partitions) = (&is.name, usize::from(is.config.partitions));
+            same(
+                &format!("partitions of {name}"),
+                &is.offsets.len(),
+                &partitions,
+            )?;
+            let sum = is.offsets.iter().sum();
+            same(&format!("events of {name}"), &is.next, &sum)?;
+            if is.last_at < is.created_at {
+                return Err(format!("{name} was published to before it was made"));
+            }
+        }
+        let seen = self.events.iter().map(|(seen, _)| seen);
+        for seen in seen {
+            let topic = self.topics.by_number.get(&seen.topic);
+            let ahead = topic.is_some_and(|is| seen.position >= is.next);
+            if ahead || seen.topic > self.topics.last_number {
+                return Err(format!("{seen:?} is ahead of its topic"));
             }
         }
         Ok(())

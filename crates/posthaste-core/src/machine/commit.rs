@@ -35,7 +35,18 @@ impl<'a> Course<'_, 'a> {
 /// Whether an action belongs to the settle before it in its commit. It was applied with it, so
 /// where that settle is repeated it is not done again: its digest covers both.
 fn follows_a_settle(action: &Action<'_>) -> bool {
-    !matches!(action, Action::Settle { .. } | Action::Heartbeat { .. })
+    !matches!(
+        action,
+        Action::Settle { .. }
+            | Action::Heartbeat { .. }
+            | Action::SettleEvents { .. }
+            | Action::MemberBeat { .. }
+    )
+}
+
+/// Whether an action changes something before it has checked everything.
+fn needs_undo(action: &Action<'_>) -> bool {
+    matches!(action, Action::SettleEvents { ends, .. } if ends.len() > 1)
 }
 
 impl Machine {
@@ -52,7 +63,7 @@ impl Machine {
         answers: &mut Vec<Answer>,
     ) -> Result<(), Refused> {
         let (facts_before, answers_before) = (facts.len(), answers.len());
-        let begun = self.begin(actions.len() > 1);
+        let begun = self.begin(actions.len() > 1 || actions.iter().any(needs_undo));
         let mut course = Course { moment, facts };
         let mut done_before = false;
         for (index, action) in actions.iter().enumerate() {
@@ -62,7 +73,11 @@ impl Machine {
             }
             match self.act(action, &mut course) {
                 Ok(answer) => {
-                    done_before = matches!(answer, Answer::Settled { repeated: true, .. });
+                    done_before = matches!(
+                        answer,
+                        Answer::Settled { repeated: true, .. }
+                            | Answer::EventsSettled { repeated: true }
+                    );
                     answers.push(answer);
                 }
                 Err(refusal) => {
@@ -103,6 +118,25 @@ impl Machine {
                 run_at,
             } => self.edit(id, place, priority, run_at, course),
             Action::Configure { queue, settings } => self.configure(queue, settings, course),
+            Action::Publish {
+                topic,
+                place,
+                hashes,
+                seen,
+            } => self.publish(topic, place, hashes, seen, course),
+            Action::SetTopic { topic, settings } => self.set_topic(topic, settings, course),
+            Action::DeleteTopic { topic } => self.delete_topic(topic, course),
+            Action::SetGroup { .. }
+            | Action::DeleteGroup { .. }
+            | Action::SettleEvents { .. }
+            | Action::MemberBeat { .. }
+            | Action::MemberLeave { .. }
+            | Action::ResetGroup { .. }
+            | Action::Unpark { .. }
+            | Action::Redrive { .. }
+            | Action::KeepEvent { .. }
+            | Action::LoseEvent { .. }
+            | Action::CopyKept { .. } => self.act_on_group(action, course),
             Action::Condemn { slot, place } => Ok(self.condemn(slot, place, course)),
             Action::Copied { slot, from, to } => Ok(self.copied(slot, from, to, course)),
             Action::AnswerCopied { digest, from, to } => {
@@ -154,14 +188,13 @@ impl Machine {
     pub fn key(&self, digest: KeyDigest, now: WallMs) -> KeyLookup {
         match self.keys.lookup(&digest.key, now) {
             None => KeyLookup::Free,
-            Some((body, answer)) if body == digest.body => KeyLookup::Taken(answer),
+            Some(key) if key.digest.body == digest.body => KeyLookup::Taken(key.answer),
             Some(_) => KeyLookup::Reused,
         }
     }
 
     fn key_answer(&self, digest: KeyDigest, now: WallMs) -> Option<Place> {
-        let (_, answer) = self.keys.lookup(&digest.key, now)?;
-        Some(answer)
+        Some(self.keys.lookup(&digest.key, now)?.answer)
     }
 
     /// Whether there is room for one more idempotency key. Ask before a commit whose own key is to

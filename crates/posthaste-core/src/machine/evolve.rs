@@ -3,6 +3,7 @@
 
 use crate::job::JobState;
 use crate::machine::fact::{Cause, Fact, Place, QueueConfig, Slot, Summary};
+use crate::machine::keys::Key;
 use crate::machine::life::{Life, clears_unreadable, count, keeps_lease};
 use crate::machine::rows::{Mark, NONE, Row};
 use crate::machine::state::{Held, Machine, Profile};
@@ -22,7 +23,7 @@ impl Machine {
                 ref job,
             } => self.enqueued(slot, &Life::enqueued(state, ready, order, place), job, fact),
             Fact::KeyTaken { digest, answer, at } => {
-                let before = self.keys.take(digest, answer, at);
+                let before = self.keys.take(Key { digest, answer }, at);
                 self.record(Undo::KeyTaken { before });
                 self.account_place(Place::NONE, answer);
             }
@@ -34,15 +35,52 @@ impl Machine {
             }
             Fact::KeysForgotten { count } => {
                 for _ in 0..count {
-                    let Some(answer) = self.keys.forget_one() else {
+                    let Some(key) = self.keys.forget_one() else {
                         break;
                     };
-                    self.account_place(answer, Place::NONE);
+                    self.account_place(key.answer, Place::NONE);
                 }
             }
             Fact::SettlesForgotten { before } => self.settles.forget(before),
             Fact::TokensPassed { upto } => self.last_token = self.last_token.max(upto.0),
             Fact::QueueSet { queue, settings } => self.queue_set(queue, settings),
+            Fact::TopicSet { .. } => self.evolve_topics(fact),
+            Fact::TopicDeleted { .. } => {
+                self.evolve_groups(fact, mono);
+                self.evolve_topics(fact);
+            }
+            Fact::Published {
+                topic,
+                position,
+                hashes,
+                ..
+            } => {
+                self.evolve_topics(fact);
+                self.published(topic, position, hashes);
+            }
+            Fact::GroupSet { .. }
+            | Fact::GroupDeleted { .. }
+            | Fact::MemberJoined { .. }
+            | Fact::MemberLeft { .. }
+            | Fact::EventHeld { .. }
+            | Fact::EventLeased { .. }
+            | Fact::EventsFinished { .. }
+            | Fact::EventRetried { .. }
+            | Fact::EventEnding { .. }
+            | Fact::EventKept { .. }
+            | Fact::KeptReleased { .. }
+            | Fact::KeptSkipped { .. }
+            | Fact::KeptRedriven { .. }
+            | Fact::KeptForgotten { .. }
+            | Fact::KeptCopied { .. }
+            | Fact::GroupReset { .. }
+            | Fact::HeadMoved { .. } => self.evolve_groups(fact, mono),
+            Fact::EventSeen { seen, at } => self.evolve_seen(seen, at),
+            Fact::EventsForgotten { count } => {
+                for _ in 0..count {
+                    self.events.forget_one();
+                }
+            }
             Fact::Leased {
                 slot,
                 token,

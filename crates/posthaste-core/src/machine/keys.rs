@@ -1,252 +1,39 @@
-//! Idempotency keys: first taken, first forgotten.
-//!
-//! Ages are kept as runs of keys that were taken at the same instant, so that a key has no
-//! timestamp of its own. Where there are very many runs, instants are rounded up to the second.
+//! Idempotency keys: each with a digest of the body that it came with, and where its answer is.
 
-use std::collections::VecDeque;
-
-use crate::limits::KEY_WINDOW_MS;
+use crate::limits;
 use crate::machine::fact::{KeyDigest, Place};
-use crate::machine::hash::mix;
-use crate::machine::labels::{LABELS, Labels};
-use crate::time::WallMs;
+use crate::machine::remembered::{Entry, Remembered};
 
-const CHUNK: u64 = 1024;
-const CHUNK_LEN: usize = 1024;
-const SHARDS: usize = 4096;
+/// Every idempotency key that is live.
+pub(super) type Keys = Remembered<Key>;
 
+/// A key that was taken.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    digest: KeyDigest,
-    answer: Place,
+pub(super) struct Key {
+    pub(super) digest: KeyDigest,
+    pub(super) answer: Place,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub(super) struct Keys {
-    chunks: VecDeque<Vec<Entry>>,
-    /// Number of the oldest entry.
-    first: u64,
-    /// Number of the next entry.
-    next: u64,
-    /// From which entry on which instant counts.
-    runs: VecDeque<(u64, WallMs)>,
-    index: Labels,
-}
-
-/// With more runs than this, new ones last a second: a megabyte of them, and then hardly more.
-const EXACT_RUNS_MAX: usize = 65_536;
-
-fn hash_of(key: &[u8; 12]) -> u64 {
-    let mut bytes = [0; 16];
-    bytes[..12].copy_from_slice(key);
-    mix(bytes)
-}
-
-/// An entry's number as a label: fewer are live than there are labels.
-fn label(number: u64) -> u32 {
-    u32::try_from(number % u64::from(LABELS)).unwrap_or(0)
-}
-
-/// The live entry with this label, where the oldest is `first`.
-fn number_of(label_of: u32, first: u64) -> u64 {
-    let labels = u64::from(LABELS);
-    first + (u64::from(label_of) + labels - first % labels) % labels
-}
-
-/// The key of an entry.
-fn key_at(chunks: &VecDeque<Vec<Entry>>, first: u64, label_of: u32) -> &[u8; 12] {
-    let (chunk, within) = spot(number_of(label_of, first), first);
-    &chunks[chunk][within].digest.key
-}
-
-/// In which chunk an entry is, and where in it.
-fn spot(number: u64, first: u64) -> (usize, usize) {
-    let base = first - first % CHUNK;
-    let chunk = usize::try_from((number - base) / CHUNK).expect("keys fit in memory");
-    let within = usize::try_from(number % CHUNK).expect("a chunk is small");
-    (chunk, within)
+impl Entry for Key {
+    fn key(&self) -> &[u8; 12] {
+        &self.digest.key
+    }
 }
 
 impl Keys {
-    pub(super) fn new() -> Self {
-        Self {
-            chunks: VecDeque::new(),
-            first: 0,
-            next: 0,
-            runs: VecDeque::new(),
-            index: Labels::new(SHARDS),
-        }
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.next - self.first
-    }
-
-    fn entry(&self, number: u64) -> &Entry {
-        let (chunk, within) = spot(number, self.first);
-        &self.chunks[chunk][within]
-    }
-
-    fn find(&self, key: &[u8; 12]) -> Option<u64> {
-        let found = self.index.find(hash_of(key), |label_of| {
-            key_at(&self.chunks, self.first, label_of) == key
-        });
-        found.map(|label_of| number_of(label_of, self.first))
-    }
-
-    fn taken_at(&self, number: u64) -> WallMs {
-        let run = self.runs.partition_point(|(from, _)| *from <= number);
-        run.checked_sub(1).map_or(WallMs(0), |run| self.runs[run].1)
-    }
-
-    /// The body and the answer that `key` was taken with, where that was within the window.
-    pub(super) fn lookup(&self, key: &[u8; 12], now: WallMs) -> Option<(u32, Place)> {
-        let number = self.find(key)?;
-        let over = self.taken_at(number).plus(KEY_WINDOW_MS) <= now;
-        let Entry { digest, answer } = self.entry(number);
-        (!over).then_some((digest.body, *answer))
-    }
-
-    /// Takes a key; returns what [`Keys::untake`] needs.
-    pub(super) fn take(&mut self, digest: KeyDigest, answer: Place, at: WallMs) -> Option<u32> {
-        let at = if self.runs.len() < EXACT_RUNS_MAX {
-            at
-        } else {
-            WallMs(at.0.div_ceil(1_000) * 1_000)
-        };
-        if self.runs.back().is_none_or(|(_, last)| *last != at) {
-            self.runs.push_back((self.next, at));
-        }
-        if self.chunks.is_empty() || self.next.is_multiple_of(CHUNK) {
-            let mut chunk = Vec::with_capacity(CHUNK_LEN);
-            // An emptied store goes on in the middle of a chunk.
-            let skipped = usize::try_from(self.next % CHUNK).expect("a chunk is small");
-            chunk.resize(skipped, Entry { digest, answer });
-            self.chunks.push_back(chunk);
-        }
-        if let Some(chunk) = self.chunks.back_mut() {
-            chunk.push(Entry { digest, answer });
-        }
-        let number = self.next;
-        self.next += 1;
-        self.point(&digest.key, label(number))
-    }
-
-    /// Makes the index lead to `label_of`; returns where it led before.
-    fn point(&mut self, key: &[u8; 12], label_of: u32) -> Option<u32> {
-        let Self {
-            chunks,
-            first,
-            index,
-            ..
-        } = self;
-        index.put(
-            hash_of(key),
-            label_of,
-            |there| key_at(chunks, *first, there) == key,
-            |there| hash_of(key_at(chunks, *first, there)),
-        )
-    }
-
-    /// Makes the index not lead to that entry, if it does.
-    fn unpoint(&mut self, number: u64) {
-        let key = self.entry(number).digest.key;
-        let Self {
-            chunks,
-            first,
-            index,
-            ..
-        } = self;
-        index.remove(hash_of(&key), label(number), |there| {
-            hash_of(key_at(chunks, *first, there))
-        });
-    }
-
-    /// Undoes the newest take.
-    pub(super) fn untake(&mut self, before: Option<u32>) {
-        let key = self.entry(self.next - 1).digest.key;
-        match before {
-            Some(label_of) => drop(self.point(&key, label_of)),
-            None => self.unpoint(self.next - 1),
-        }
-        self.next -= 1;
-        if let Some(chunk) = self.chunks.back_mut() {
-            chunk.pop();
-        }
-        if self.next.is_multiple_of(CHUNK) || self.first == self.next {
-            self.chunks.pop_back();
-        }
-        self.runs.pop_back_if(|(from, _)| *from == self.next);
+    /// None yet.
+    pub(super) fn none() -> Self {
+        Self::new(limits::KEY_WINDOW_MS)
     }
 
     /// Moves an answer. False where it isn't at `from`.
     pub(super) fn copied(&mut self, key: &[u8; 12], from: Place, to: Place) -> bool {
-        let Some(number) = self.find(key) else {
-            return false;
-        };
-        let (chunk, within) = spot(number, self.first);
-        let answer = &mut self.chunks[chunk][within].answer;
-        let moved = *answer == from;
-        if moved {
-            *answer = to;
-        }
-        moved
-    }
-
-    /// When a key that is taken at `now` is held to have been taken: no earlier than the one before
-    /// it, so that the first taken is the first forgotten also when the clock goes back.
-    pub(super) fn instant(&self, now: WallMs) -> WallMs {
-        self.runs.back().map_or(now, |(_, last)| now.max(*last))
-    }
-
-    /// When the oldest key is over; `None` where there is none.
-    pub(super) fn next_over(&self) -> Option<WallMs> {
-        (self.first < self.next).then(|| self.taken_at(self.first).plus(KEY_WINDOW_MS))
-    }
-
-    /// How many of the oldest are over at `now`, at most `max`.
-    pub(super) fn over(&self, now: WallMs, max: u32) -> u32 {
-        let mut count = 0;
-        for (run, (_, at)) in self.runs.iter().enumerate() {
-            if at.plus(KEY_WINDOW_MS) > now || count >= max {
-                break;
+        match self.get_mut(key) {
+            Some(there) if there.answer == from => {
+                there.answer = to;
+                true
             }
-            let end = self.runs.get(run + 1).map_or(self.next, |(from, _)| *from);
-            count = u32::try_from(end - self.first).unwrap_or(max);
+            _ => false,
         }
-        count.min(max)
-    }
-
-    /// Forgets the oldest, and hands over the place of its answer.
-    pub(super) fn forget_one(&mut self) -> Option<Place> {
-        if self.first == self.next {
-            return None;
-        }
-        let answer = self.entry(self.first).answer;
-        self.unpoint(self.first);
-        self.first += 1;
-        if self.first.is_multiple_of(CHUNK) || self.first == self.next {
-            self.chunks.pop_front();
-        }
-        while self
-            .runs
-            .get(1)
-            .is_some_and(|(from, _)| *from <= self.first)
-        {
-            self.runs.pop_front();
-        }
-        if self.first == self.next {
-            self.runs.clear();
-        }
-        Some(answer)
-    }
-
-    /// Every entry, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (KeyDigest, Place, WallMs)> + '_ {
-        (self.first..self.next).map(|number| {
-            let Entry { digest, answer } = *self.entry(number);
-            (digest, answer, self.taken_at(number))
-        })
     }
 }

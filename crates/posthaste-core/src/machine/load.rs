@@ -6,14 +6,18 @@ use crate::job::JobState;
 use crate::machine::fact::Fact;
 use crate::machine::fact::Slot;
 use crate::machine::rows::{Mark, Row};
-use crate::machine::saved::{Saved, SavedJob, SavedKey, SavedLease, SavedMeta, SavedQueue};
+use crate::machine::saved::{
+    Saved, SavedJob, SavedKey, SavedLease, SavedMeta, SavedQueue, SavedSeen,
+};
 use crate::machine::settles::Settles;
 use crate::machine::state::{Held, Machine, Profile, priority};
+use crate::machine::topics::TopicChange;
 use crate::time::{MonoMs, WallMs};
 
 impl Machine {
-    /// Takes over what a snapshot keeps once. The machine is empty.
-    pub fn load_meta(&mut self, meta: &SavedMeta) {
+    /// Takes over what a snapshot keeps once. The machine is empty. Memberships of groups start
+    /// afresh from `mono`.
+    pub fn load_meta(&mut self, meta: &SavedMeta, mono: MonoMs) {
         self.last_token = meta.last_token.0;
         self.last_order = meta.last_order;
         for (name, saved) in &meta.queues {
@@ -21,6 +25,13 @@ impl Machine {
             self.queues[id].config = saved.config;
             self.queues[id].totals = saved.totals;
         }
+        self.topics = meta.topics.clone();
+        for (topic, is) in &meta.topics.by_number {
+            self.topic_ids.insert(Arc::clone(&is.name), *topic);
+            let (topic, is) = (*topic, is.clone());
+            self.topic_changes.push(TopicChange::Set { topic, is });
+        }
+        self.load_groups(&meta.groups, mono);
     }
 
     /// Takes over one job. Jobs come by slot. A lease that was held starts afresh from `mono`.
@@ -77,6 +88,11 @@ impl Machine {
         self.evolve(&fact, MonoMs(0));
     }
 
+    /// Takes over one published event. They come in the order in which they were seen.
+    pub fn load_seen(&mut self, seen: &SavedSeen) {
+        self.evolve_seen(seen.seen, seen.at);
+    }
+
     /// Takes over the memory of applied settles.
     pub fn load_settles(&mut self, settles: Settles) {
         self.settles = settles;
@@ -121,7 +137,16 @@ impl Machine {
             keys: self
                 .keys
                 .iter()
-                .map(|(digest, answer, at)| SavedKey { digest, answer, at })
+                .map(|(key, at)| SavedKey {
+                    digest: key.digest,
+                    answer: key.answer,
+                    at,
+                })
+                .collect(),
+            events: self
+                .events
+                .iter()
+                .map(|(seen, at)| SavedSeen { seen, at })
                 .collect(),
             settles: self.settles.clone(),
         }
@@ -139,6 +164,9 @@ impl Machine {
             last_token: self.last_token(),
             last_order: self.last_order,
             queues: self.queues.iter().map(queue).collect(),
+            topics: self.topics.clone(),
+            groups: self.groups.saved.clone(),
+            archived: std::collections::BTreeMap::new(),
         }
     }
 

@@ -11,8 +11,11 @@ use std::sync::Arc;
 use crate::ids::{JobId, Token};
 use crate::job::{Priority, RetryRule};
 use crate::machine::fact::{Fact, KeyDigest, Place, QueueConfig, Slot, To, UniqueClaim};
+use crate::machine::groups::SavedGroups;
 use crate::machine::life::{Life, clears_unreadable, count, keeps_lease};
+use crate::machine::seen::Seen;
 use crate::machine::settles::Settles;
+use crate::machine::topics::SavedTopics;
 use crate::time::WallMs;
 use crate::view::Totals;
 
@@ -145,7 +148,29 @@ impl Fact<'_> {
             | Self::KeysForgotten { .. }
             | Self::SettlesForgotten { .. }
             | Self::TokensPassed { .. }
-            | Self::QueueSet { .. } => None,
+            | Self::TopicSet { .. }
+            | Self::TopicDeleted { .. }
+            | Self::Published { .. }
+            | Self::EventSeen { .. }
+            | Self::EventsForgotten { .. }
+            | Self::QueueSet { .. }
+            | Self::GroupSet { .. }
+            | Self::GroupDeleted { .. }
+            | Self::MemberJoined { .. }
+            | Self::MemberLeft { .. }
+            | Self::EventHeld { .. }
+            | Self::EventLeased { .. }
+            | Self::EventsFinished { .. }
+            | Self::EventRetried { .. }
+            | Self::EventEnding { .. }
+            | Self::EventKept { .. }
+            | Self::KeptReleased { .. }
+            | Self::KeptSkipped { .. }
+            | Self::KeptRedriven { .. }
+            | Self::KeptForgotten { .. }
+            | Self::KeptCopied { .. }
+            | Self::GroupReset { .. }
+            | Self::HeadMoved { .. } => None,
         }
     }
 }
@@ -168,12 +193,19 @@ pub struct SavedMeta {
     pub last_order: u64,
     /// Every queue, by name.
     pub queues: BTreeMap<Arc<str>, SavedQueue>,
+    /// Every topic, but for its events.
+    pub topics: SavedTopics,
+    /// Every group.
+    pub groups: SavedGroups,
+    /// Up to which position the events of each topic are kept outside the journal, by the topic's
+    /// number. The machine knows nothing of it.
+    pub archived: BTreeMap<u32, u64>,
 }
 
 impl SavedMeta {
-    /// Counts a fact. `job_before` is the job that it is about, as it was before the fact; `None`
-    /// for a fact about no job, and for [`Fact::Enqueued`]. Only [`Fact::QueueSet`] facts need to
-    /// come in order; all others may come job by job.
+    /// Counts a fact; those about topics are [`SavedTopics::apply`]'s. `job_before` is the job that it is about, as it was before the fact; `None`
+    /// for a fact about no job, and for [`Fact::Enqueued`]. Facts about
+    /// no job come in order; all others may come job by job.
     pub fn apply(&mut self, fact: &Fact<'_>, job_before: Option<&SavedJob>) {
         match *fact {
             Fact::Enqueued { order, .. }
@@ -181,12 +213,15 @@ impl SavedMeta {
                 to: To::Available { order, .. },
                 ..
             } => self.last_order = self.last_order.max(order),
-            Fact::Leased { token, .. } | Fact::TokensPassed { upto: token } => {
+            Fact::Leased { token, .. }
+            | Fact::MemberJoined { token, .. }
+            | Fact::TokensPassed { upto: token } => {
                 self.last_token = self.last_token.max(token);
             }
             Fact::QueueSet { queue, settings } => self.queue(queue).config = settings,
             _ => {}
         }
+        self.groups.apply(fact);
         if let Fact::Enqueued { job, .. } = fact {
             count(&mut self.queue(job.queue).totals, fact);
         } else if let Some(job) = job_before {
@@ -224,6 +259,26 @@ impl SavedKey {
     }
 }
 
+/// One published event that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedSeen {
+    /// Which, and where it is.
+    pub seen: Seen,
+    /// Since when.
+    pub at: WallMs,
+}
+
+impl SavedSeen {
+    /// The event that `fact` says is to be remembered. `None` for any other fact.
+    #[must_use]
+    pub const fn seen(fact: &Fact<'_>) -> Option<Self> {
+        match *fact {
+            Fact::EventSeen { seen, at } => Some(Self { seen, at }),
+            _ => None,
+        }
+    }
+}
+
 /// What facts did to the keys that were there. A merge reads the facts once for this, and then
 /// writes the old keys followed by the newly taken ones, each through [`KeyChanges::apply`], the
 /// first [`KeyChanges::forgotten`] of them left out.
@@ -231,6 +286,8 @@ impl SavedKey {
 pub struct KeyChanges {
     /// How many of the oldest are forgotten.
     pub forgotten: u64,
+    /// How many of the events that were remembered first are forgotten.
+    pub events_forgotten: u64,
     copied: BTreeMap<([u8; 12], Place), Place>,
 }
 
@@ -239,6 +296,7 @@ impl KeyChanges {
     pub fn note(&mut self, fact: &Fact<'_>) {
         match *fact {
             Fact::KeysForgotten { count } => self.forgotten += u64::from(count),
+            Fact::EventsForgotten { count } => self.events_forgotten += u64::from(count),
             Fact::AnswerCopied { digest, from, to } => {
                 self.copied.insert((digest.key, from), to);
             }
@@ -284,6 +342,8 @@ pub struct Saved {
     pub jobs: Vec<SavedJob>,
     /// Every idempotency key, oldest first.
     pub keys: Vec<SavedKey>,
+    /// Every published event that is remembered, oldest first.
+    pub events: Vec<SavedSeen>,
     /// Every applied settle.
     pub settles: Settles,
 }

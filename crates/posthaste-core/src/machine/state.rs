@@ -10,12 +10,15 @@ use crate::machine::action::RowView;
 use crate::machine::claims::Claims;
 use crate::machine::ended::Ended;
 use crate::machine::fact::{Place, QueueConfig, Slot};
+use crate::machine::groups::Groups;
 use crate::machine::hash::Sides;
 use crate::machine::ids::Ids;
 use crate::machine::keys::Keys;
 use crate::machine::pool::Pool;
 use crate::machine::rows::{List, Mark, NONE, Row, Rows};
+use crate::machine::seen::Events;
 use crate::machine::settles::Settles;
+use crate::machine::topics::{SavedTopics, TopicChange};
 use crate::machine::undo::Undo;
 use crate::time::{MonoMs, WallMs};
 use crate::view::Totals;
@@ -79,6 +82,22 @@ pub struct Bounds {
     pub lanes: usize,
     /// Most leases held at once. Beyond, nothing is handed out.
     pub leases: usize,
+    /// Most topics. More: [`Refusal::TopicsFull`](super::Refusal::TopicsFull).
+    pub topics: usize,
+    /// Most published events that are remembered by their ids. Beyond, the oldest are forgotten.
+    pub events: u64,
+    /// Most groups. More: [`Refusal::GroupsFull`](super::Refusal::GroupsFull).
+    pub groups: usize,
+    /// Most members of a group. More: [`Refusal::MembersFull`](super::Refusal::MembersFull).
+    pub members: usize,
+    /// Most unfinished events of a group. Beyond, no further ones are looked at.
+    pub unfinished: usize,
+    /// Most upcoming events of a group in memory.
+    pub ahead: usize,
+    /// Most dead letters of a group. Beyond, those that have been there longest are forgotten.
+    pub dead_letters: usize,
+    /// Whether publishing makes a topic that isn't there.
+    pub create_topics: bool,
     /// How long completed and cancelled jobs are kept, and how many.
     pub done: Kept,
     /// How long dead jobs are kept, and how many.
@@ -116,6 +135,14 @@ impl Default for Bounds {
             queues: limits::QUEUES_MAX,
             lanes: limits::LANES_MAX,
             leases: limits::LEASES_MAX,
+            topics: limits::TOPICS_MAX,
+            events: limits::EVENT_MEMORY_MAX,
+            groups: limits::GROUPS_MAX,
+            members: limits::MEMBERS_MAX,
+            unfinished: limits::UNFINISHED_MAX,
+            ahead: limits::EVENTS_AHEAD_MAX,
+            dead_letters: limits::DEAD_LETTERS_MAX,
+            create_topics: true,
             done: Kept::COMPLETED,
             dead: Kept::DEAD,
         }
@@ -156,6 +183,13 @@ pub struct Machine {
     pub(super) claims: Claims,
     pub(super) keys: Keys,
     pub(super) settles: Settles,
+    pub(super) topics: SavedTopics,
+    pub(super) topic_ids: BTreeMap<Arc<str>, u32>,
+    /// Published events that may come again.
+    pub(super) events: Events,
+    /// What became of topics.
+    pub(super) topic_changes: Vec<TopicChange>,
+    pub(super) groups: Groups,
     pub(super) last_token: u64,
     pub(super) last_order: u64,
     /// Places that came into use or fell out of it.
@@ -218,8 +252,13 @@ impl Machine {
             lease_of: Sides::new(),
             unreadable_since: Sides::new(),
             claims: Claims::new(),
-            keys: Keys::new(),
+            keys: Keys::none(),
             settles: Settles::default(),
+            topics: SavedTopics::default(),
+            topic_ids: BTreeMap::new(),
+            events: Events::none(),
+            topic_changes: Vec::new(),
+            groups: Groups::default(),
             last_token: 0,
             last_order: 0,
             places: Vec::new(),

@@ -56,7 +56,7 @@ impl Machine {
             self.change(slot, Cause::Due, to, course);
             return true;
         }
-        self.forget(course)
+        self.step_groups(course) || self.forget(course)
     }
 
     /// The lease is over; its worker said nothing for too long, or is gone.
@@ -86,11 +86,25 @@ impl Machine {
             self.put(Fact::KeysForgotten { count }, course);
             return true;
         }
+        let count = self.events_over(now);
+        if count > 0 {
+            self.put(Fact::EventsForgotten { count }, course);
+            return true;
+        }
         if let Some(before) = self.settles.over(now) {
             self.put(Fact::SettlesForgotten { before }, course);
             return true;
         }
         false
+    }
+
+    /// How many published events are remembered no longer, of those seen first.
+    fn events_over(&self, now: WallMs) -> u32 {
+        let too_many = self.events.len().saturating_sub(self.bounds.events);
+        let too_many = u32::try_from(too_many).unwrap_or(u32::MAX);
+        self.events
+            .over(now, KEYS_PER_FACT)
+            .max(too_many.min(KEYS_PER_FACT))
     }
 
     /// The job that ended first, where it is kept no longer.
@@ -107,7 +121,8 @@ impl Machine {
     pub fn next_wake_ms(&self, wall: WallMs, mono: MonoMs) -> Option<u64> {
         let too_many = self.done.len() > self.bounds.done.most as usize
             || self.dead.len() > self.bounds.dead.most as usize
-            || self.settles.too_many();
+            || self.settles.too_many()
+            || self.events.len() > self.bounds.events;
         if too_many {
             return Some(0);
         }
@@ -121,6 +136,7 @@ impl Machine {
             kept(&self.done, self.bounds.done),
             kept(&self.dead, self.bounds.dead),
             self.keys.next_over(),
+            self.events.next_over(),
             self.settles.next_over(),
         ];
         let by_wall = instants
@@ -129,7 +145,8 @@ impl Machine {
             .min()
             .map(|at| at.since(wall));
         let by_mono = self.ends.first().map(|(end, _)| end.since(mono));
-        by_wall.into_iter().chain(by_mono).min()
+        let groups = self.groups_wake_ms(wall, mono);
+        by_wall.into_iter().chain(by_mono).chain(groups).min()
     }
 
     /// To be called after the store was opened again, until it says false: the workers that lived
@@ -163,7 +180,10 @@ impl Machine {
             }
         }
         self.walk = end;
-        let more = end < self.rows.len();
+        if end < self.rows.len() {
+            return true;
+        }
+        let more = self.lapse_local_members(clean, max, &mut course);
         if !more {
             self.walk = 0;
         }
@@ -174,7 +194,8 @@ impl Machine {
     /// down in good order: leases are handed out before they are durable, so that workers may hold
     /// tokens of which nothing is known here. Those are passed over, as many as there can be.
     pub fn pass_tokens(&mut self, facts: &mut Vec<Fact<'static>>) {
-        if self.last_token == 0 && self.jobs == 0 {
+        let groups = &self.groups.saved.by_number;
+        if self.last_token == 0 && self.jobs == 0 && groups.is_empty() {
             return; // nobody was ever handed anything
         }
         let upto = Token((self.last_token + TOKENS_PASSED).min(TOKEN_MAX));

@@ -3,11 +3,16 @@
 //! What each change replaced is put back, newest first, so that every list finds its neighbours as
 //! they were. A commit of a single action checks before it changes, and writes nothing down.
 
+use std::sync::Arc;
+
 use crate::machine::fact::{KeyDigest, Place, QueueConfig, UniqueClaim};
+use crate::machine::groups::GroupUndo;
 use crate::machine::rows::{NONE, Row};
 use crate::machine::settles::SettleBefore;
 use crate::machine::state::{Held, Machine};
+use crate::machine::topics::SavedTopic;
 use crate::time::{MonoMs, WallMs};
+use crate::topic::TopicConfig;
 use crate::view::Totals;
 
 /// How one change is taken back.
@@ -58,6 +63,27 @@ pub(super) enum Undo {
         to: Place,
     },
     Settled(SettleBefore),
+    TopicSet {
+        topic: u32,
+        old: Option<TopicConfig>,
+    },
+    TopicDeleted {
+        topic: u32,
+        is: Box<SavedTopic>,
+    },
+    Published {
+        topic: u32,
+        next: u64,
+        last_at: WallMs,
+        offsets: Arc<[u64]>,
+    },
+    EventSeen {
+        before: Option<u32>,
+    },
+    Group {
+        group: u32,
+        step: GroupUndo,
+    },
 }
 
 /// Where a commit began.
@@ -65,8 +91,11 @@ pub(super) enum Undo {
 pub(super) struct Begun {
     last_token: u64,
     last_order: u64,
+    last_topic: u32,
+    last_group: u32,
     places: usize,
     ready: usize,
+    topic_changes: usize,
 }
 
 impl Machine {
@@ -76,7 +105,10 @@ impl Machine {
         Begun {
             last_token: self.last_token,
             last_order: self.last_order,
+            last_topic: self.topics.last_number,
+            last_group: self.groups.saved.last_number,
             places: self.places.len(),
+            topic_changes: self.topic_changes.len(),
             ready: self.ready.len(),
         }
     }
@@ -107,7 +139,10 @@ impl Machine {
         self.last_lane = NONE;
         self.last_token = begun.last_token;
         self.last_order = begun.last_order;
+        self.topics.last_number = begun.last_topic;
+        self.groups.saved.last_number = begun.last_group;
         self.places.truncate(begun.places);
+        self.topic_changes.truncate(begun.topic_changes);
         for queue in self.ready.drain(begun.ready..) {
             if let Some(queue) = self.queues.get_mut(queue as usize) {
                 queue.marked = false;
@@ -137,6 +172,11 @@ impl Machine {
                 self.keys.copied(&digest.key, to, from);
             }
             Undo::Settled(before) => self.settles.undo(&before),
+            Undo::Group { group, step } => self.undo_group(group, step),
+            topic @ (Undo::TopicSet { .. }
+            | Undo::TopicDeleted { .. }
+            | Undo::Published { .. }
+            | Undo::EventSeen { .. }) => self.undo_topic(topic),
         }
     }
 

@@ -322,6 +322,12 @@ fn every_refusal_says_what_to_do_next() {
         (Refusal::KeysFull, ErrorKind::Busy),
         (Refusal::JobsFull, ErrorKind::Busy),
         (Refusal::NamesFull, ErrorKind::Busy),
+        (Refusal::NoSuchTopic, ErrorKind::NotFound),
+        (Refusal::TopicsFull, ErrorKind::Busy),
+        (
+            Refusal::PartitionsFixed { partitions: 4 },
+            ErrorKind::Conflict,
+        ),
         (Refusal::UniqueHeld { by }, ErrorKind::UniqueConflict),
         (Refusal::Stale { current: Token(0) }, ErrorKind::Stale),
         (Refusal::Stale { current: Token(7) }, ErrorKind::Stale),

@@ -1,10 +1,15 @@
 //! The machine and the checks, through their public face.
 
 mod checks;
+mod group_checks;
+mod group_lives;
+mod group_world;
+mod groups;
 mod keys;
 mod lives;
 mod pages;
 mod random;
 mod script;
+mod topics;
 mod turns;
 mod world;

@@ -24,14 +24,16 @@ fn config(cases: u32) -> ProptestConfig {
 /// What the random runs must have come past, apart from the refusals.
 const REACHED: &str = "
     action Enqueue, action Settle, untaken lease, action Heartbeat, action Cancel, action Retry, action Delete,
+    action Publish, action SetTopic, action DeleteTopic, later events,
     action Edit, action Configure, action Condemn, action Copied, action AnswerCopied,
     answer Enqueued, answer Kept, answer Settled, answer Extended, answer Changed, answer Deleted,
-    answer Configured, answer Noted, repeated settle, told of a cancel, existing job,
+    answer Configured, answer Noted, answer Published, answer Seen, answer Repeated, repeated settle, told of a cancel, existing job,
     fact Enqueued, fact KeyTaken, fact Leased, fact Changed, fact CancelAsked, fact Edited,
     fact Copied, fact AnswerCopied, fact Unclaimed, fact Unreadable, fact Deleted,
     fact DeadlineLifted,
     fact KeysForgotten, fact SettlesForgotten, fact QueueSet,
-    fact TokensPassed,
+    fact TokensPassed, fact TopicSet, fact TopicDeleted, fact Published, fact EventSeen,
+    fact EventsForgotten,
     cause Due, cause Settled, cause Lapsed, cause Expired, cause Asked, cause Corrupt,
     to Available, to Scheduled, to Retryable, to Completed, to Cancelled,
     to Exhausted, to Failed, to Expired, to Poison, to Undecodable, to Corrupt,

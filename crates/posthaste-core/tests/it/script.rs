@@ -4,6 +4,11 @@
 //! commands between semicolons are one commit. At the end the facts alone must rebuild the state,
 //! and a snapshot of it must load to the same.
 
+mod groups;
+mod topics;
+
+use std::collections::BTreeMap;
+
 use posthaste_core::command::QueueSettings;
 use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::{OnConflict, Priority, RetryRule, Start, StateSet};
@@ -30,6 +35,8 @@ pub(crate) fn check_within(bounds: Bounds, script: &str) {
         facts: Vec::new(),
         moment: Moment::default(),
         bodies: 0,
+        log: BTreeMap::new(),
+        gone: BTreeMap::new(),
     };
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
         let (ask, answer) = line
@@ -56,6 +63,10 @@ struct Story {
     facts: Vec<Fact<'static>>,
     moment: Moment,
     bodies: u64,
+    /// The hashes of what was published, by topic; `None` is gone.
+    log: BTreeMap<u32, Vec<Option<u32>>>,
+    /// Below is gone by retention.
+    gone: BTreeMap<u32, u64>,
 }
 
 /// The words of one command.
@@ -96,6 +107,10 @@ impl Words<'_> {
         id(self.0[1].split('#').next().expect("an id"))
     }
 
+    fn name(&self) -> &'static str {
+        Box::leak(self.0[1].to_owned().into_boxed_str())
+    }
+
     fn token(&self) -> Token {
         let (_, token) = self.0[1].split_once('#').expect("job#token");
         Token(token.parse().expect("a token"))
@@ -121,7 +136,17 @@ impl Story {
             "tick" => self.tick(),
             "show" => self.show(&words),
             "totals" => self.totals(),
+            "topics" => self.topics(),
             "untaken" => self.untaken(&words),
+            "take" => self.take(&words),
+            "join" => self.join(&words),
+            "feed" => self.feed(&words),
+            "compacted" | "expired" => self.lose(&words),
+            "keep" => self.keep(),
+            "claimable" => self.claimable(),
+            "group" => self.show_group(&words),
+            "counted" => self.counted(&words),
+            "give-back" => self.untaken_events(&words),
             "wake" => format!(
                 "{:?}",
                 self.machine
@@ -212,6 +237,11 @@ impl Story {
             Fact::Deleted { .. } => "one forgotten".into(),
             Fact::KeysForgotten { count } => format!("{count} keys forgotten"),
             Fact::SettlesForgotten { .. } => "settles forgotten".into(),
+            Fact::EventsForgotten { count } => format!("{count} events forgotten"),
+            Fact::EventEnding { position, dead, .. } => {
+                let how = if *dead { "dying" } else { "parking" };
+                format!("{position} {how}")
+            }
             other => format!("{other:?}"),
         }
     }
@@ -270,13 +300,22 @@ impl Story {
         let commands: Vec<_> = commands.map(|words| Words(words.collect())).collect();
         let actions: Vec<_> = commands.iter().map(|words| self.action(words)).collect();
         let (before, mut answers) = (self.machine.export(), Vec::new());
+        let (mut changes, number_of_facts) = (Vec::new(), self.facts.len());
+        self.machine.drain_topics(&mut changes);
+        changes.clear();
         let told = self
             .machine
             .commit(&actions, self.moment, &mut self.facts, &mut answers);
+        self.machine.drain_topics(&mut changes);
         match told {
-            Ok(()) => join(answers.iter().map(answered)),
+            Ok(()) => {
+                self.note_published(number_of_facts);
+                join(answers.iter().map(answered))
+            }
             Err(refused) => {
                 assert!(self.machine.export() == before, "refused, and yet changed");
+                assert!(changes.is_empty(), "refused, and yet told: {changes:?}");
+                assert_eq!(self.facts.len(), number_of_facts, "refused, and yet true");
                 let why = format!("{:?}", refused.refusal);
                 let why = why.replace("{ current: Token(", "#").replace(") }", "");
                 match actions.len() {
@@ -325,7 +364,7 @@ impl Story {
                 }
             }
             "queue" => Action::Configure {
-                queue: Box::leak(words.0[1].to_owned().into_boxed_str()),
+                queue: words.name(),
                 settings: Box::leak(Box::new(QueueSettings {
                     paused: words
                         .has("paused")
@@ -338,7 +377,14 @@ impl Story {
                     priority_step_ms: words.number("step"),
                 })),
             },
-            other => panic!("no command {other}"),
+            "publish" => self.publish(words),
+            "topic" => Self::set_topic(words),
+            "delete-topic" => Action::DeleteTopic {
+                topic: words.name(),
+            },
+            other => self
+                .group_action(words)
+                .unwrap_or_else(|| panic!("no command {other}")),
         }
     }
 
@@ -448,6 +494,20 @@ fn answered(answer: &Answer) -> String {
         Answer::Settled { state, .. } => state.to_string(),
         Answer::Extended { cancelled: true } => "stop".into(),
         Answer::Extended { cancelled: false } => "go on".into(),
+        Answer::Published {
+            topic,
+            position,
+            count,
+        } => format!("{topic}@{position}+{count}"),
+        Answer::Seen(seen) => format!(
+            "{}@{} before at {}:{}",
+            seen.topic, seen.position, seen.partition, seen.offset
+        ),
+        Answer::EventsSettled { repeated: true } => "settled before".into(),
+        Answer::EventsSettled { repeated: false } => "settled".into(),
+        Answer::Left => "left".into(),
+        Answer::EventsMoved { events, left: 0 } => format!("{events} moved"),
+        Answer::EventsMoved { events, left } => format!("{events} moved, {left} left"),
         Answer::Deleted => "deleted".into(),
         Answer::Configured => "in force".into(),
         Answer::Repeated => "done before".into(),

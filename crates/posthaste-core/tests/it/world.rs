@@ -2,6 +2,7 @@
 
 mod draw;
 mod judge;
+mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +10,11 @@ use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::JobState;
 use posthaste_core::machine::{
     Answer, Bounds, Claim, Fact, Grant, Kept, KeyLookup, Machine, Moment, Place, Refusal, Saved,
+    TopicChange,
 };
 use posthaste_core::time::{MonoMs, WallMs};
+
+use shelf::Shelf;
 
 /// One step of a program, in numbers; what they mean depends on the world at that moment.
 pub(crate) type Step = [u8; 5];
@@ -26,6 +30,14 @@ impl std::fmt::Debug for Program {
 }
 
 const BOUNDS: Bounds = Bounds {
+    topics: 3,
+    groups: 2,
+    members: 2,
+    unfinished: 8,
+    ahead: 8,
+    dead_letters: 2,
+    events: 6,
+    create_topics: true,
     jobs: 7,
     keys: 3,
     queues: 2,
@@ -50,6 +62,7 @@ pub(crate) struct World {
     granted: Vec<(JobId, Token)>,
     places: u64,
     in_use: BTreeMap<Place, i64>,
+    shelf: Shelf,
     /// A merged snapshot, and the number of facts in it.
     saved: (Saved, usize),
     deleted_ended: i64,
@@ -69,6 +82,7 @@ impl World {
             granted: Vec::new(),
             places: 0,
             in_use: BTreeMap::new(),
+            shelf: Shelf::default(),
             saved: (Saved::default(), 0),
             deleted_ended: 0,
         }
@@ -120,6 +134,8 @@ impl World {
                     self.see("answer", answer);
                 }
                 self.note_answers(&answers);
+                let now = self.moment.wall;
+                self.shelf.answered(&actions, &answers, &facts, now);
             }
             Err(refused) => {
                 self.see("refusal", &refused.refusal);
@@ -143,6 +159,7 @@ impl World {
                 Answer::Settled { repeated: true, .. } => self.saw("repeated settle"),
                 Answer::Extended { cancelled: true } => self.saw("told of a cancel"),
                 Answer::Enqueued { existing: true, .. } => self.saw("existing job"),
+                Answer::Published { position, .. } if *position > 2 => self.saw("later events"),
                 _ => {}
             }
         }
@@ -228,6 +245,7 @@ impl World {
         while more {
             let mut facts = Vec::new();
             more = self.machine.tick(self.moment, max, &mut facts);
+            self.shelf.forgot(&facts, BOUNDS.events, self.moment.wall);
             assert!(facts.len() <= max, "a tick keeps to its slice");
             assert!(!more || !facts.is_empty(), "more is left, and nothing done");
             self.learn(facts);
@@ -261,8 +279,17 @@ impl World {
                 machine.evolve(fact, self.moment.mono);
             }
         }
-        let mut dropped = Vec::new();
+        let (mut dropped, mut told) = (Vec::new(), Vec::new());
         machine.drain_places(&mut dropped);
+        machine.drain_topics(&mut told);
+        if b % 2 == 0 {
+            let topics = self.machine.topics().by_number.iter();
+            let set = topics.map(|(topic, is)| (*topic, is.clone()));
+            let set = set.map(|(topic, is)| TopicChange::Set { topic, is });
+            assert_eq!(told, set.collect::<Vec<_>>(), "each topic is told once");
+        } else {
+            assert_eq!(told, self.shelf.told, "told otherwise");
+        }
         same(
             "reopened otherwise",
             &machine.export(),
@@ -295,8 +322,10 @@ impl World {
                 self.see("to", to);
             }
         }
+        let (mut moved, mut told) = (Vec::new(), Vec::new());
+        self.machine.drain_topics(&mut told);
+        self.shelf.learn(&facts, told);
         self.facts.extend(facts);
-        let mut moved = Vec::new();
         self.machine.drain_places(&mut moved);
         for (place, used) in moved {
             let count = self.in_use.entry(place).or_default();
@@ -345,24 +374,28 @@ fn same(what: &str, one: &Saved, other: &Saved) {
         assert_eq!(one, other, "{what}");
     }
     assert_eq!(one.keys, other.keys, "{what}");
+    assert_eq!(one.events, other.events, "{what}");
     assert!(one == other, "{what}: settles");
 }
 
 /// Loads a snapshot into an empty machine.
 pub(crate) fn load(machine: &mut Machine, saved: &Saved, mono: MonoMs) {
-    machine.load_meta(&saved.meta);
+    machine.load_meta(&saved.meta, mono);
     for job in &saved.jobs {
         machine.load_job(job, mono);
     }
     for key in &saved.keys {
         machine.load_key(key);
     }
+    for seen in &saved.events {
+        machine.load_seen(seen);
+    }
     machine.load_settles(saved.settles.clone());
     machine.loaded();
     machine.audit().expect("the loaded agrees with itself");
 }
 
-/// Every refusal there is, so that a new one is not forgotten here.
+/// Every refusal there is but those of groups, so that a new one is not forgotten here.
 pub(crate) fn every_refusal() -> Vec<String> {
     let (by, state) = (JobId::from_bytes([0; 16]), JobState::Dead);
     let all = [
@@ -377,11 +410,15 @@ pub(crate) fn every_refusal() -> Vec<String> {
         Refusal::WrongState { state },
         Refusal::JobsFull,
         Refusal::NamesFull,
+        Refusal::NoSuchTopic,
+        Refusal::TopicsFull,
+        Refusal::PartitionsFixed { partitions: 0 },
     ];
     let word = |refusal: &Refusal| match refusal {
         Refusal::UniqueHeld { .. } => "UniqueHeld".into(),
         Refusal::Stale { .. } => "Stale".into(),
         Refusal::WrongState { .. } => "WrongState".into(),
+        Refusal::PartitionsFixed { .. } => "PartitionsFixed".into(),
         Refusal::NoSuchJob
         | Refusal::IdTaken
         | Refusal::KeyReused
@@ -389,7 +426,20 @@ pub(crate) fn every_refusal() -> Vec<String> {
         | Refusal::UnknownLease
         | Refusal::SettledOtherwise
         | Refusal::JobsFull
-        | Refusal::NamesFull => format!("{refusal:?}"),
+        | Refusal::NamesFull
+        | Refusal::NoSuchTopic
+        | Refusal::TopicsFull => format!("{refusal:?}"),
+        Refusal::NoSuchGroup
+        | Refusal::GroupsFull
+        | Refusal::MembersFull
+        | Refusal::MemberGone
+        | Refusal::NotLeased { .. }
+        | Refusal::OutOfOrder { .. }
+        | Refusal::GroupBusy { .. }
+        | Refusal::PastEnd { .. }
+        | Refusal::NoSuchEvent { .. }
+        | Refusal::EventUnfinished { .. }
+        | Refusal::UnfinishedFull => "of a group".into(),
     };
     all.iter().map(|r| format!("refusal {}", word(r))).collect()
 }

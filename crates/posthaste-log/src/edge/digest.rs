@@ -2,9 +2,9 @@
 //! follow it in its commit; kept for ten minutes, so it need not be the same in every version. A
 //! key: itself, and what came with it.
 
-use posthaste_core::Outcome;
 use posthaste_core::command::{Command, Commit};
 use posthaste_core::machine::KeyDigest;
+use posthaste_core::{NewEvent, Outcome, Text};
 use sha2::{Digest, Sha256};
 
 use super::lasting_body;
@@ -47,6 +47,24 @@ pub(super) fn with_follow_ups(outcome: u32, behind: &[Command]) -> u32 {
 }
 
 fn follow_up(crc: u32, command: &Command) -> u32 {
+    if let Command::Publish { topic, events } = command {
+        // Nor an event's, unless its publisher chose it.
+        let same = |event: &NewEvent| match event.deduplicate {
+            true => format!("{event:?}"),
+            false => format!(
+                "{:?}",
+                NewEvent {
+                    id: Text::default(),
+                    ..event.clone()
+                }
+            ),
+        };
+        let crc = crc32c::crc32c_append(crc, topic.as_str().as_bytes());
+        let each = events.iter().map(same);
+        return each.fold(crc, |crc, event| {
+            crc32c::crc32c_append(crc, event.as_bytes())
+        });
+    }
     let Command::Enqueue(job) = command else {
         return crc32c::crc32c_append(crc, format!("{command:?}").as_bytes());
     };

@@ -2,12 +2,16 @@
 
 use bytes::Bytes;
 use posthaste_core::command::QueueSettings;
+use posthaste_core::group::{GroupSettings, Unparking, Which};
 use posthaste_core::job::{OnConflict, Start};
-use posthaste_core::machine::{Action, Ending, KeyDigest, Place};
-use posthaste_core::{JobId, Payload, Priority, QueueName, Token, WallMs};
+use posthaste_core::machine::{Action, Ending, EventEnding, KeyDigest, Place};
+use posthaste_core::topic::TopicSettings;
+use posthaste_core::{
+    GroupName, JobId, Payload, Priority, QueueName, Token, TopicName, WallMs, limits,
+};
 
 use crate::format::facts::FACT_BYTES_MAX;
-use crate::format::{Damage, body, record};
+use crate::format::{Damage, body, events, record};
 
 /// The commands of a commit: mostly one, which then needs no allocation of its own.
 #[derive(Debug)]
@@ -36,6 +40,15 @@ impl Lights {
     }
 }
 
+impl std::ops::DerefMut for Lights {
+    fn deref_mut(&mut self) -> &mut [Light] {
+        match self {
+            Self::One(one) => std::slice::from_mut(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
 impl std::ops::Deref for Lights {
     type Target = [Light];
 
@@ -55,10 +68,29 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    /// The record's data, which this process has just written.
+    fn data(self, records: &[u8]) -> Result<&[u8], Damage> {
+        let from = self.offset as usize + record::HEADER;
+        let len = records
+            .get(self.offset as usize..)
+            .and_then(<[u8]>::first_chunk::<4>);
+        let len = u32::from_le_bytes(*len.ok_or(Damage::Short)?) as usize;
+        records.get(from..from + len).ok_or(Damage::Short)
+    }
+
     /// The record's bytes.
     pub(crate) fn of(self, records: &Bytes) -> Bytes {
         records.slice(self.offset as usize..(self.offset + self.size) as usize)
     }
+}
+
+/// Facts that settling these events may lead to: one for each, and one for each event that a member
+/// holds behind one which is not finished by it.
+fn settle_facts(ends: &[(u64, EventEnding, Place)]) -> usize {
+    let finish = [EventEnding::Done, EventEnding::Skip, EventEnding::Dead];
+    let failed = ends.iter().filter(|(_, how, _)| !finish.contains(how));
+    let runs = failed.count() * limits::KEY_RUN_MAX as usize;
+    ends.len() + runs.min(limits::IN_FLIGHT_MAX as usize)
 }
 
 /// A command whose texts and payloads are in the records.
@@ -96,6 +128,38 @@ pub(crate) enum Light {
         queue: QueueName,
         settings: QueueSettings,
     },
+    Publish {
+        topic: TopicName,
+        /// The record of the events.
+        events: Span,
+        /// A digest of topic, source and id, where this is one event whose publisher chose the id.
+        seen: Option<[u8; 12]>,
+    },
+    SetTopic {
+        topic: TopicName,
+        settings: TopicSettings,
+    },
+    DeleteTopic(TopicName),
+    Group(TopicName, GroupName, OnGroup),
+}
+
+/// What is done to a group.
+#[derive(Debug)]
+pub(crate) enum OnGroup {
+    Set(GroupSettings, Option<u64>),
+    Delete,
+    Settle {
+        token: Token,
+        /// Which events, how each ended, and where its error is once that is known.
+        ends: Vec<(u64, EventEnding, Place)>,
+        /// The records of errors, each with the number of its event in `ends`.
+        notes: Vec<(usize, Span)>,
+    },
+    Beat(Token),
+    Leave(Token),
+    Reset(u64, bool),
+    Unpark(Which, Unparking),
+    Redrive(Which),
 }
 
 impl Light {
@@ -105,16 +169,40 @@ impl Light {
             Self::Heartbeat { .. } => 0,
             Self::Enqueue { .. } => 2 * FACT_BYTES_MAX,
             Self::Configure { queue, .. } => FACT_BYTES_MAX + queue.as_str().len(),
+            Self::Group(_, group, on) => {
+                let facts = match on {
+                    OnGroup::Settle { ends, .. } => settle_facts(ends),
+                    OnGroup::Unpark(..) | OnGroup::Redrive(_) => limits::MOVED_EVENTS_MAX + 1,
+                    OnGroup::Beat(_) => 0,
+                    _ => 2,
+                };
+                facts * FACT_BYTES_MAX + group.as_str().len()
+            }
+            Self::Publish { topic, .. } | Self::SetTopic { topic, .. } => {
+                3 * FACT_BYTES_MAX + topic.as_str().len()
+            }
             _ => 4 * FACT_BYTES_MAX,
         }
     }
 
-    /// Its records, in order.
+    /// Puts the records of errors in their places.
+    pub(crate) fn place_notes(&mut self, mut place: impl FnMut(Span) -> Place) {
+        if let Self::Group(_, _, OnGroup::Settle { ends, notes, .. }) = self {
+            for (index, span) in notes {
+                if let Some((_, _, note)) = ends.get_mut(*index) {
+                    *note = place(*span);
+                }
+            }
+        }
+    }
+
+    /// Its records, in order, but for those that [`Light::place_notes`] places.
     pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + use<> {
         let (first, second) = match self {
             Self::Enqueue { body, key, .. } => (Some(*body), key.map(|(_, answer)| answer)),
             Self::Settle { note, .. } => (*note, None),
             Self::Edit { body, .. } => (*body, None),
+            Self::Publish { events, .. } => (Some(*events), None),
             _ => (None, None),
         };
         first.into_iter().chain(second)
@@ -142,13 +230,7 @@ impl Light {
                 key,
                 on_conflict,
             } => {
-                let from = body.offset as usize + record::HEADER;
-                let len = records
-                    .get(body.offset as usize..)
-                    .and_then(<[u8]>::first_chunk::<4>);
-                let len = u32::from_le_bytes(*len.ok_or(Damage::Short)?) as usize;
-                let data = records.get(from..from + len).ok_or(Damage::Short)?;
-                let job = body::read_job(data)?.summary;
+                let job = body::read_job(body.data(records)?)?.summary;
                 let (start, on_conflict) = (*start, *on_conflict);
                 Action::Enqueue {
                     job,
@@ -194,6 +276,71 @@ impl Light {
                 queue: queue.as_str(),
                 settings,
             },
+            Self::Publish {
+                topic,
+                events,
+                seen,
+            } => Action::Publish {
+                topic: topic.as_str(),
+                place,
+                hashes: events::hashes(events.data(records)?)?,
+                seen: *seen,
+            },
+            Self::SetTopic { topic, settings } => Action::SetTopic {
+                topic: topic.as_str(),
+                settings,
+            },
+            Self::DeleteTopic(topic) => Action::DeleteTopic {
+                topic: topic.as_str(),
+            },
+            Self::Group(topic, group, on) => on.action(topic.as_str(), group.as_str()),
         })
+    }
+}
+
+impl OnGroup {
+    fn action<'a>(&'a self, topic: &'a str, group: &'a str) -> Action<'a> {
+        match self {
+            Self::Set(settings, start) => Action::SetGroup {
+                topic,
+                group,
+                settings,
+                start: *start,
+            },
+            Self::Delete => Action::DeleteGroup { topic, group },
+            Self::Settle { token, ends, .. } => Action::SettleEvents {
+                topic,
+                group,
+                token: *token,
+                ends,
+            },
+            Self::Beat(token) => Action::MemberBeat {
+                topic,
+                group,
+                token: *token,
+            },
+            Self::Leave(token) => Action::MemberLeave {
+                topic,
+                group,
+                token: *token,
+            },
+            Self::Reset(head, force) => Action::ResetGroup {
+                topic,
+                group,
+                head: *head,
+                force: *force,
+            },
+            Self::Unpark(which, how) => Action::Unpark {
+                topic,
+                group,
+                which: *which,
+                how: *how,
+            },
+            Self::Redrive(which) => Action::Redrive {
+                topic,
+                group,
+                which: *which,
+            },
+        }
     }
 }

@@ -7,7 +7,9 @@ use posthaste_core::command::Reply;
 use posthaste_core::ids::Tag as JobTag;
 use posthaste_core::job::{RetryRule, StateSet};
 use posthaste_core::machine::{KeyDigest, Summary, UniqueClaim};
-use posthaste_core::{Backoff, JobId, JobState, NewJob, Payload, Priority, WallMs};
+use posthaste_core::{
+    Backoff, JobId, JobState, NewJob, Payload, Position, Priority, Published, WallMs,
+};
 
 use super::Damage;
 use super::bytes::{Put, Take};
@@ -271,13 +273,13 @@ pub(crate) fn write_answer(into: &mut Vec<u8>, digest: KeyDigest, replies: &[Rep
         data.u32(digest.body);
         data.u32(super::bytes::small(replies.len()));
         for reply in replies {
-            write_reply(data, *reply);
+            write_reply(data, reply);
         }
     })
 }
 
-fn write_reply(data: &mut Vec<u8>, reply: Reply) {
-    match reply {
+fn write_reply(data: &mut Vec<u8>, reply: &Reply) {
+    match *reply {
         Reply::Enqueued {
             id,
             state,
@@ -291,6 +293,19 @@ fn write_reply(data: &mut Vec<u8>, reply: Reply) {
         Reply::Changed { state } => data.put(&[4, state as u8, 0]),
         Reply::Deleted => data.put(&[5, 0, 0]),
         Reply::Repeated => data.put(&[7, 0, 0]),
+        Reply::Published(ref events) => {
+            data.put(&[8, 0, 0]);
+            data.u32(super::bytes::small(events.len()));
+            for event in events.iter() {
+                let position = event.position;
+                data.u16(event.partition);
+                data.u64(event.offset);
+                data.u32(position.epoch);
+                data.u32(position.topic);
+                data.u64(position.sequence);
+                data.u8(u8::from(event.existing));
+            }
+        }
         _ => data.put(&[6, 0, 0]),
     }
 }
@@ -346,7 +361,28 @@ fn read_reply(take: &mut Take<'_>) -> Result<Reply, Damage> {
         5 => Reply::Deleted,
         6 => Reply::Configured,
         7 => Reply::Repeated,
+        8 => {
+            let count = take.u32()? as usize;
+            if count > take.0.len() {
+                return Err(Damage::Bad("count of events"));
+            }
+            let events = (0..count).map(|_| read_published(take));
+            Reply::Published(events.collect::<Result<_, _>>()?)
+        }
         _ => return Err(Damage::Bad("reply")),
+    })
+}
+
+fn read_published(take: &mut Take<'_>) -> Result<Published, Damage> {
+    Ok(Published {
+        partition: take.u16()?,
+        offset: take.u64()?,
+        position: Position {
+            epoch: take.u32()?,
+            topic: take.u32()?,
+            sequence: take.u64()?,
+        },
+        existing: take.u8()? != 0,
     })
 }
 
@@ -365,6 +401,20 @@ pub(crate) enum Owner {
     Job(JobId),
     /// A key's.
     Key(KeyDigest),
+    /// An event's that a group keeps.
+    Event {
+        /// Which group.
+        group: u32,
+        /// Which event.
+        position: u64,
+    },
+    /// That of an error with an event, by the names of the group.
+    Error {
+        /// [`names_of`](super::events::names_of) the group.
+        names: u32,
+        /// Which event.
+        position: u64,
+    },
 }
 
 /// The owner of a record; `None` for facts, which nobody points to.
@@ -376,6 +426,14 @@ pub(crate) fn owner(record: &record::Record<'_>) -> Result<Option<Owner>, Damage
             key: take.array()?,
             body: take.u32()?,
         })),
+        Tag::Kept => Some(Owner::Event {
+            group: take.u32()?,
+            position: take.u64()?,
+        }),
+        Tag::Why => Some(Owner::Error {
+            names: take.u32()?,
+            position: take.u64()?,
+        }),
         _ => None,
     })
 }

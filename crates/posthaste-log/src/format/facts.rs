@@ -1,13 +1,20 @@
 //! Facts as bytes: tag, version, length, then the values. Unknown tags and versions are refused.
 //!
-//! A job's facts name its slot. What a new job is stands in its body; its fact says where that
-//! is, and the reader fetches the summary there.
+//! A job's facts name its slot. What a new job is stands in its body, and which partitions published
+//! events go to in theirs; the fact says where that is, and the reader fetches it there.
+
+mod groups;
 
 use std::ops::Range;
 
 use posthaste_core::job::{DeadReason, Priority};
-use posthaste_core::machine::{Cause, Fact, KeyDigest, Place, QueueConfig, Slot, Summary, To};
+use posthaste_core::machine::{
+    Cause, Fact, Hashes, KeyDigest, Place, QueueConfig, Seen, Slot, Summary, To,
+};
+use posthaste_core::topic::{Compression, TopicConfig};
 use posthaste_core::{Token, WallMs};
+
+pub(crate) use groups::{read_group, read_reason, write_group};
 
 use super::Damage;
 use super::body::read_state;
@@ -36,13 +43,39 @@ fn tag(fact: &Fact<'_>) -> u8 {
         Fact::Unreadable { .. } => 14,
         Fact::TokensPassed { .. } => 15,
         Fact::DeadlineLifted { .. } => 16,
+        Fact::TopicSet { .. } => 17,
+        Fact::TopicDeleted { .. } => 18,
+        Fact::Published { .. } => 19,
+        Fact::EventSeen { .. } => 20,
+        Fact::EventsForgotten { .. } => 21,
+        Fact::GroupSet { .. } => 22,
+        Fact::GroupDeleted { .. } => 23,
+        Fact::MemberJoined { .. } => 24,
+        Fact::MemberLeft { .. } => 25,
+        Fact::EventHeld { .. } => 26,
+        Fact::EventLeased { .. } => 27,
+        Fact::EventsFinished { .. } => 28,
+        Fact::EventRetried { .. } => 29,
+        Fact::EventEnding { .. } => 30,
+        Fact::EventKept { .. } => 31,
+        Fact::KeptReleased { .. } => 32,
+        Fact::KeptSkipped { .. } => 33,
+        Fact::KeptRedriven { .. } => 34,
+        Fact::KeptForgotten { .. } => 35,
+        Fact::KeptCopied { .. } => 36,
+        Fact::GroupReset { .. } => 37,
+        Fact::HeadMoved { .. } => 38,
     }
 }
 
 /// Bytes of the name that a fact carries.
 fn name_bytes(fact: &Fact<'_>) -> usize {
     match fact {
-        Fact::Leased { worker: name, .. } | Fact::QueueSet { queue: name, .. } => name.len(),
+        Fact::Leased { worker: name, .. }
+        | Fact::QueueSet { queue: name, .. }
+        | Fact::TopicSet { name, .. }
+        | Fact::GroupSet { name, .. }
+        | Fact::MemberJoined { name, .. } => name.len(),
         _ => 0,
     }
 }
@@ -131,6 +164,36 @@ pub(crate) fn write(into: &mut Vec<u8>, fact: &Fact<'_>) {
             into.text8(queue);
             write_queue(into, &settings);
         }
+        Fact::TopicSet {
+            topic,
+            name,
+            config,
+            at,
+        } => {
+            into.u32(topic);
+            into.u64(at.0);
+            into.text8(name);
+            write_topic(into, &config);
+        }
+        Fact::TopicDeleted { topic } => into.u32(topic),
+        Fact::Published {
+            topic,
+            place,
+            at,
+            position,
+            hashes: _,
+        } => {
+            into.u32(topic);
+            into.u64(place.0);
+            into.u64(at.0);
+            into.u64(position);
+        }
+        Fact::EventSeen { seen, at } => {
+            write_seen(into, &seen);
+            into.u64(at.0);
+        }
+        Fact::EventsForgotten { count } => into.u32(count),
+        _ => groups::write(into, fact),
     }
     let len = u16::try_from(into.len() - start - 4).unwrap_or(u16::MAX);
     into[start + 2..start + 4].copy_from_slice(&len.to_le_bytes());
@@ -146,6 +209,53 @@ pub(crate) fn write_queue(into: &mut Vec<u8>, settings: &QueueConfig) {
     into.u8(u8::from(settings.paused) | u8::from(settings.strict) << 1);
     into.u32(settings.concurrency);
     into.u64(settings.priority_step_ms);
+}
+
+pub(crate) fn write_topic(into: &mut Vec<u8>, config: &TopicConfig) {
+    into.u16(config.partitions);
+    into.u64(config.kept_ms);
+    into.u64(config.kept_bytes);
+    into.u64(config.kept_events);
+    into.u64(config.tombstones_kept_ms);
+    into.u8(u8::from(config.compacted));
+    into.u8(match config.compression {
+        Compression::None => 0,
+        Compression::Lz4 => 1,
+    });
+}
+
+pub(crate) fn read_topic(take: &mut Take<'_>) -> Result<TopicConfig, Damage> {
+    Ok(TopicConfig {
+        partitions: take.u16()?,
+        kept_ms: take.u64()?,
+        kept_bytes: take.u64()?,
+        kept_events: take.u64()?,
+        tombstones_kept_ms: take.u64()?,
+        compacted: take.u8()? != 0,
+        compression: match take.u8()? {
+            0 => Compression::None,
+            1 => Compression::Lz4,
+            _ => return Err(Damage::Bad("compression")),
+        },
+    })
+}
+
+pub(crate) fn write_seen(into: &mut Vec<u8>, seen: &Seen) {
+    into.put(&seen.digest);
+    into.u32(seen.topic);
+    into.u16(seen.partition);
+    into.u64(seen.offset);
+    into.u64(seen.position);
+}
+
+pub(crate) fn read_seen(take: &mut Take<'_>) -> Result<Seen, Damage> {
+    Ok(Seen {
+        digest: take.array()?,
+        topic: take.u32()?,
+        partition: take.u16()?,
+        offset: take.u64()?,
+        position: take.u64()?,
+    })
 }
 
 fn write_cause(into: &mut Vec<u8>, cause: Cause) {
@@ -203,19 +313,27 @@ pub(crate) fn place_of_new(fact: &[u8]) -> Option<Place> {
     take.u64().ok().map(Place)
 }
 
-/// Reads the facts of a record in order. `summary` fetches what a new job is from its place.
+/// Where a reader of facts fetches what they only point to.
+pub(crate) trait Bodies<'a> {
+    /// What the new job at a place is.
+    fn summary(&mut self, place: Place) -> Result<Summary<'a>, Damage>;
+    /// The hashes of the events at a place.
+    fn hashes(&mut self, place: Place) -> Result<Hashes<'a>, Damage>;
+}
+
+/// Reads the facts of a record in order.
 pub(crate) fn read<'a>(
     data: &'a [u8],
-    summary: impl FnMut(Place) -> Result<Summary<'a>, Damage>,
+    bodies: impl Bodies<'a>,
     mut each: impl FnMut(Fact<'a>),
 ) -> Result<(), Damage> {
-    read_with_spans(data, summary, |fact, _| each(fact))
+    read_with_spans(data, bodies, |fact, _| each(fact))
 }
 
 /// The same, each fact with where in `data` it stands.
 pub(crate) fn read_with_spans<'a>(
     data: &'a [u8],
-    mut summary: impl FnMut(Place) -> Result<Summary<'a>, Damage>,
+    mut bodies: impl Bodies<'a>,
     mut each: impl FnMut(Fact<'a>, Range<usize>),
 ) -> Result<(), Damage> {
     let mut take = Take(data);
@@ -227,7 +345,7 @@ pub(crate) fn read_with_spans<'a>(
         if version != VERSION {
             return Err(Damage::Newer(u16::from(version)));
         }
-        let fact = read_one(tag, &mut values, &mut summary)?;
+        let fact = read_one(tag, &mut values, &mut bodies)?;
         each(fact, start..data.len() - take.0.len());
         if !values.0.is_empty() {
             return Err(Damage::Bad("length of a fact"));
@@ -239,7 +357,7 @@ pub(crate) fn read_with_spans<'a>(
 fn read_one<'a>(
     tag: u8,
     take: &mut Take<'a>,
-    summary: &mut impl FnMut(Place) -> Result<Summary<'a>, Damage>,
+    bodies: &mut impl Bodies<'a>,
 ) -> Result<Fact<'a>, Damage> {
     Ok(match tag {
         1 => {
@@ -253,7 +371,7 @@ fn read_one<'a>(
                 ready,
                 state,
                 place,
-                job: summary(place)?,
+                job: bodies.summary(place)?,
             }
         }
         2 => Fact::KeyTaken {
@@ -317,7 +435,29 @@ fn read_one<'a>(
         16 => Fact::DeadlineLifted {
             slot: Slot(take.u32()?),
         },
-        _ => return Err(Damage::Bad("fact")),
+        17 => Fact::TopicSet {
+            topic: take.u32()?,
+            at: WallMs(take.u64()?),
+            name: take.text8()?,
+            config: read_topic(take)?,
+        },
+        18 => Fact::TopicDeleted { topic: take.u32()? },
+        19 => {
+            let (topic, place) = (take.u32()?, Place(take.u64()?));
+            Fact::Published {
+                topic,
+                place,
+                at: WallMs(take.u64()?),
+                position: take.u64()?,
+                hashes: bodies.hashes(place)?,
+            }
+        }
+        20 => Fact::EventSeen {
+            seen: read_seen(take)?,
+            at: WallMs(take.u64()?),
+        },
+        21 => Fact::EventsForgotten { count: take.u32()? },
+        _ => return groups::read(tag, take),
     })
 }
 

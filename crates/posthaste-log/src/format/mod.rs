@@ -5,8 +5,10 @@
 //! little-endian; every record has a tag, a version, a length and a CRC-32C of its own, so that one
 //! payload can be verified alone. `docs/disk-format.md` has the tables.
 
+pub(crate) mod archive;
 pub(crate) mod body;
 pub(crate) mod bytes;
+pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod group;
 pub(crate) mod place;

@@ -29,6 +29,12 @@ pub(crate) enum Tag {
     Answer = 3,
     /// The facts of a group.
     Facts = 4,
+    /// Events that were published together.
+    Events = 5,
+    /// The copy of an event that a group keeps.
+    Kept = 6,
+    /// What went wrong with an event, or why it was passed over.
+    Why = 7,
     /// How a snapshot begins.
     Head = 16,
     /// Jobs of a snapshot.
@@ -37,6 +43,8 @@ pub(crate) enum Tag {
     Keys = 18,
     /// Applied settles of a snapshot.
     Settles = 19,
+    /// Published events of a snapshot that are remembered by their ids.
+    Seen = 22,
     /// What a snapshot keeps once.
     Meta = 20,
     /// How a snapshot ends.
@@ -50,12 +58,16 @@ impl Tag {
             2 => Self::Note,
             3 => Self::Answer,
             4 => Self::Facts,
+            5 => Self::Events,
+            6 => Self::Kept,
+            7 => Self::Why,
             16 => Self::Head,
             17 => Self::Jobs,
             18 => Self::Keys,
             19 => Self::Settles,
             20 => Self::Meta,
             21 => Self::End,
+            22 => Self::Seen,
             _ => return Err(Damage::Bad("tag")),
         })
     }

@@ -1,11 +1,13 @@
 //! What a snapshot holds, as bytes.
 
+mod groups;
+
 use std::sync::Arc;
 
 use posthaste_core::job::{DeadReason, RetryRule};
 use posthaste_core::machine::{
-    Life, Place, SETTLE_PAGE, SavedJob, SavedKey, SavedLease, SavedMeta, SavedQueue, SettlePage,
-    Slot,
+    Life, Place, SETTLE_PAGE, SavedJob, SavedKey, SavedLease, SavedMeta, SavedQueue, SavedSeen,
+    SavedTopic, SettlePage, Slot,
 };
 use posthaste_core::view::Totals;
 use posthaste_core::{JobId, Priority, Token, WallMs};
@@ -13,7 +15,10 @@ use posthaste_core::{JobId, Priority, Token, WallMs};
 use super::Damage;
 use super::body::{read_retry, read_state, read_unique, write_retry, write_unique};
 use super::bytes::{Put, Take, small};
-use super::facts::{read_digest, read_queue, write_digest, write_queue};
+use super::facts::{
+    read_digest, read_queue, read_seen, read_topic, write_digest, write_queue, write_seen,
+    write_topic,
+};
 
 const KEEP_RESULT: u8 = 1;
 const RETRY: u8 = 2;
@@ -218,6 +223,54 @@ pub(crate) fn write_meta(into: &mut Vec<u8>, meta: &SavedMeta) {
             into.u64(count);
         }
     }
+    into.u32(meta.topics.last_number);
+    into.u32(small(meta.topics.by_number.len()));
+    for (number, topic) in &meta.topics.by_number {
+        into.u32(*number);
+        into.text8(&topic.name);
+        write_topic(into, &topic.config);
+        into.u64(topic.created_at.0);
+        into.u64(topic.last_at.0);
+        into.u64(topic.next);
+        into.u64(meta.archived.get(number).copied().unwrap_or(0));
+        topic.offsets.iter().for_each(|offset| into.u64(*offset));
+    }
+    groups::write(into, &meta.groups);
+}
+
+fn read_topics(take: &mut Take<'_>, meta: &mut SavedMeta) -> Result<(), Damage> {
+    meta.topics.last_number = take.u32()?;
+    for _ in 0..take.u32()? {
+        let number = take.u32()?;
+        let name: Arc<str> = Arc::from(take.text8()?);
+        let config = read_topic(take)?;
+        let (created_at, last_at) = (WallMs(take.u64()?), WallMs(take.u64()?));
+        let next = take.u64()?;
+        meta.archived.insert(number, take.u64()?);
+        let offsets = (0..config.partitions).map(|_| take.u64());
+        let topic = SavedTopic {
+            name,
+            config,
+            created_at,
+            last_at,
+            next,
+            offsets: offsets.collect::<Result<_, _>>()?,
+        };
+        meta.topics.by_number.insert(number, topic);
+    }
+    Ok(())
+}
+
+pub(crate) fn write_remembered(into: &mut Vec<u8>, saved: &SavedSeen) {
+    write_seen(into, &saved.seen);
+    into.u64(saved.at.0);
+}
+
+pub(crate) fn read_remembered(take: &mut Take<'_>) -> Result<SavedSeen, Damage> {
+    Ok(SavedSeen {
+        seen: read_seen(take)?,
+        at: WallMs(take.u64()?),
+    })
 }
 
 pub(crate) fn read_meta(data: &[u8]) -> Result<SavedMeta, Damage> {
@@ -242,6 +295,13 @@ pub(crate) fn read_meta(data: &[u8]) -> Result<SavedMeta, Damage> {
             lapsed: take.u64()?,
         };
         meta.queues.insert(name, SavedQueue { config, totals });
+    }
+    // A store that never had a topic may have been written before there were any.
+    if !take.0.is_empty() {
+        read_topics(&mut take, &mut meta)?;
+    }
+    if !take.0.is_empty() {
+        meta.groups = groups::read(&mut take)?;
     }
     Ok(meta)
 }

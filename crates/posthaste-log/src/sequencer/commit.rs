@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use posthaste_core::machine::{
-    Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Refusal, Slot, To,
+    Action, Answer, Ending, Fact, KeyLookup, Moment, Place, Refusal, Refused, Slot, To,
 };
 use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, Token};
 
@@ -25,12 +25,15 @@ impl Sequencer {
     pub(super) fn commit_all(
         &mut self,
         held: &mut Held<'_>,
-        Commits { asked, mut answers }: Commits,
+        Commits {
+            mut asked,
+            mut answers,
+        }: Commits,
         reply: Reply<Answered>,
     ) {
         let now = self.shared.clock.now();
         let mut scratch = Scratch::default();
-        answers.extend(asked.iter().map(|prepared| match prepared {
+        answers.extend(asked.iter_mut().map(|prepared| match prepared {
             Ok(prepared) => {
                 let moment = self.moment_at(now);
                 self.commit(held, prepared, moment, &mut scratch)
@@ -49,7 +52,7 @@ impl Sequencer {
     fn commit<'a>(
         &mut self,
         held: &mut Held<'_>,
-        prepared: &'a Prepared,
+        prepared: &'a mut Prepared,
         moment: Moment,
         scratch: &mut Scratch<'a>,
     ) -> Result<Answers> {
@@ -63,13 +66,15 @@ impl Sequencer {
         }
         let mut missing = prepared.missing.iter();
         if let Some((index, id)) = missing.find(|at| !self.is_done_before(prepared, at.0, moment)) {
-            return Err(edge::no_such_job(*id).at_command(*index));
+            return Err(edge::no_such_job(*id).at_command(prepared.command_of(*index)));
         }
         if prepared.grows && !self.has_room_to_grow(held, prepared.bytes_max()) {
             return Err(disk_full());
         }
         self.make_room(held, prepared.bytes_max())?;
-        let places = self.keep(held, &prepared.records, &prepared.commands);
+        let mut places = self.keep(held, &prepared.records, &prepared.commands);
+        self.keep_notes(held, prepared, &mut places);
+        let prepared: &'a Prepared = prepared;
         scratch.clear();
         fill_actions(prepared, &places, &mut scratch.actions)?;
         let Scratch {
@@ -85,8 +90,24 @@ impl Sequencer {
             self.became_true(held, facts, true);
         }
         self.drop_unused(&places);
-        outcome?;
+        outcome.map_err(|refused| Refused {
+            index: prepared.command_of(refused.index),
+            ..refused
+        })?;
         self.note_progress(&prepared.commands);
+        let mut changes = Vec::new();
+        self.machine.drain_topics(&mut changes);
+        if prepared.events > 0 {
+            let raws = self.answers_with_events(prepared, actions, answers, &changes);
+            self.show(held, changes, prepared, answers);
+            if let Some(digest) = prepared.key {
+                self.keep_answer(held, digest, &raws, moment);
+            }
+            return Ok(Answers::Raw(raws));
+        }
+        if !changes.is_empty() {
+            self.show(held, changes, prepared, answers);
+        }
         if let (None, [answer]) = (prepared.key, answers.as_slice())
             && let Some(reply) = effect::reply_of(answer)
         {
@@ -174,6 +195,23 @@ impl Sequencer {
         }
     }
 
+    /// Puts the errors of events in their places, behind the other records of a commit.
+    fn keep_notes(&self, held: &Held<'_>, prepared: &mut Prepared, places: &mut Vec<Place>) {
+        let Prepared {
+            commands, records, ..
+        } = prepared;
+        for light in commands.iter_mut() {
+            light.place_notes(|span| {
+                let place = match held.journal.as_ref() {
+                    Some(journal) => edge::placed(journal.next(), span),
+                    None => self.shared.bodies.keep_in_memory(span.of(records)),
+                };
+                places.push(place);
+                place
+            });
+        }
+    }
+
     /// Lets go of records that a refused or repeated command left behind in memory.
     pub(super) fn drop_unused(&mut self, places: &[Place]) {
         if let crate::bodies::Bodies::Memory(_) = self.shared.bodies {
@@ -205,7 +243,7 @@ impl Sequencer {
         let replies: Vec<_> = raws
             .iter()
             .map(|raw| match raw {
-                Raw::Reply(reply) => *reply,
+                Raw::Reply(reply) => reply.clone(),
                 Raw::Kept(place, pinned) => self.kept_reply(held, *place, pinned),
             })
             .collect();
@@ -411,8 +449,9 @@ impl Sequencer {
             let to = place::pack(journal.next(), record.len());
             let slot = match owner {
                 Owner::Job(id) => self.machine.holds(id, from),
-                Owner::Key(_) => None,
+                _ => None,
             };
+            let owner = self.owner_now(owner, from);
             let Some(action) = crate::inbox::copy_action(&owner, slot, from, to) else {
                 continue;
             };

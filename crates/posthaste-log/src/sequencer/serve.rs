@@ -194,6 +194,7 @@ impl Sequencer {
             self.waiters = waiters;
         }
         let now = self.shared.clock.now().mono;
+        self.shared.topics.end_waits(now);
         for reply in self.waiters.over(now) {
             let inbox = Arc::downgrade(&self.shared.inbox);
             let lease = effect::Lease {
@@ -207,6 +208,7 @@ impl Sequencer {
         for (slot, id, reply) in self.watchers.over(now) {
             self.tell_watcher(held, slot, id, reply);
         }
+        self.serve_groups(held);
     }
 }
 

@@ -14,6 +14,7 @@ use posthaste_testkit::conformance::{Capabilities, Ending, Fixture};
 /// A store on a clock that stands still.
 pub(crate) struct OnLog {
     clock: ManualClock,
+    segment_bytes: u32,
     /// Where it is, with the disk that it is on now; nothing in memory.
     ground: Option<(tempfile::TempDir, Mutex<StopDisk>)>,
 }
@@ -22,15 +23,27 @@ pub(crate) struct OnLog {
 pub(crate) fn memory() -> OnLog {
     OnLog {
         clock: clock(),
+        segment_bytes: 0,
         ground: None,
     }
 }
 
-/// A fresh store in a directory, in small segments, so that it comes past many of them.
+/// A fresh store in a directory, in segments into which the largest payload fits.
 pub(crate) fn file() -> OnLog {
+    in_segments(2 * 1024 * 1024)
+}
+
+/// A fresh store in a directory, in segments so small that it comes past many of them: snapshots are
+/// made, and events leave the journal.
+pub(crate) fn small_file() -> OnLog {
+    in_segments(64 * 1024)
+}
+
+fn in_segments(segment_bytes: u32) -> OnLog {
     let dir = tempfile::tempdir().expect("a directory");
     OnLog {
         clock: clock(),
+        segment_bytes,
         ground: Some((dir, Mutex::new(StopDisk::default()))),
     }
 }
@@ -49,8 +62,7 @@ impl OnLog {
         options.clock = Arc::new(self.clock.clone());
         options.reserve_bytes = 1024 * 1024;
         if let Some((_, disk)) = &self.ground {
-            // The largest payload has to fit where it is tried.
-            options.segment_bytes = 2 * 1024 * 1024;
+            options.segment_bytes = self.segment_bytes;
             let disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
             options.disk = Arc::new(disk.clone());
         }

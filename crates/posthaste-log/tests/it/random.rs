@@ -2,7 +2,7 @@
 
 use posthaste_testkit::random::campaign;
 
-use crate::fixture::{file, memory};
+use crate::fixture::{memory, small_file};
 
 #[test]
 fn memory_agrees_with_the_model() {
@@ -11,5 +11,5 @@ fn memory_agrees_with_the_model() {
 
 #[test]
 fn a_directory_agrees_with_the_model() {
-    campaign(file, 1_000, 80, 400);
+    campaign(small_file, 1_000, 80, 400);
 }

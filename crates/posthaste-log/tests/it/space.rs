@@ -76,6 +76,21 @@ fn a_job_for_next_year_in_every_segment_does_not_keep_the_segments() {
     }
 }
 
+/// Each was enqueued in a commit of its own, which takes a block; copied one by one they would take
+/// as much again, and the store would copy for ever.
+#[test]
+fn small_jobs_that_came_alone_are_copied_together() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(dir.path());
+    for number in 0..300 {
+        let alone = Command::Enqueue(Box::new(job(number)));
+        let done = block_on(store.commit(vec![Commit::one(alone)])).expect("it answers");
+        assert!(done[0].is_ok(), "{done:?}");
+    }
+    eventually("they are few", || segments(dir.path()) < 10);
+    assert_eq!(work_off(&store), 300);
+}
+
 /// Snapshots tell of every job that was there when they were made: they shrink with the backlog.
 #[test]
 fn once_a_backlog_is_gone_its_snapshots_go_too() {

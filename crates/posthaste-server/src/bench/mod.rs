@@ -1,4 +1,5 @@
-//! `bench jobs`: what a job costs here, next to what the disk and a channel cost in the same run.
+//! `bench`: what a job or an event costs here, next to what the disk and a channel cost in the same
+//! run.
 //!
 //! Every figure stands beside a yardstick that was measured in the same run and the same
 //! directory; the ratio is what may be quoted. Nothing is judged here, and nothing of it is a test.
@@ -11,6 +12,7 @@ mod life;
 mod report;
 mod space;
 mod stalls;
+mod topics;
 mod yardstick;
 
 use std::path::{Path, PathBuf};
@@ -29,24 +31,45 @@ use report::Report;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening, stalls, space
-    Jobs(Args),
+    Jobs(JobArgs),
+    /// Topics: publish in bulk, read back, idle latency, jobs beside a topic that is moved
+    Topics(TopicArgs),
+}
+
+/// How to measure jobs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobArgs {
+    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint, stalls, space
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = JOBS)]
+    only: Vec<String>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How to measure topics.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TopicArgs {
+    /// Measure only these, by name: publish, backlog, read, idle, moving
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = TOPICS)]
+    only: Vec<String>,
+    #[command(flatten)]
+    how: How,
 }
 
 /// How to measure.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+struct How {
     /// A directory on the disk to measure; a fresh one is made in it, and removed [default: .]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Measure only these, by name: bulk, backlog, single, life, memory, idle, http, footprint, stalls, space
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = SECTIONS)]
-    only: Vec<String>,
     /// Bytes of a payload
     #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=65_536))]
     payload: u32,
 }
 
-const SECTIONS: [&str; 10] = [
+const TOPICS: [&str; 5] = ["publish", "backlog", "read", "idle", "moving"];
+
+const JOBS: [&str; 10] = [
     "bulk",
     "backlog",
     "single",
@@ -70,9 +93,12 @@ struct Bench {
 }
 
 pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
-    let Command::Jobs(args) = command;
+    let (sections, only, how) = match &command {
+        Command::Jobs(args) => (JOBS.as_slice(), &args.only, &args.how),
+        Command::Topics(args) => (TOPICS.as_slice(), &args.only, &args.how),
+    };
     let ending = Ending::new()?;
-    let base = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
+    let base = how.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let dir = tempfile::Builder::new()
         .prefix("posthaste-bench-")
         .tempdir_in(&base)
@@ -85,30 +111,37 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
         })?;
     print::remove_at_the_end(dir.path());
     tokio::spawn(stop_when_asked(ending, dir.path().to_owned()));
-    let payload = yardstick::payload(args.payload as usize);
+    let payload = yardstick::payload(how.payload as usize);
     let mut bench = Bench {
         dir,
         payload,
-        report: Report::new(args.payload),
+        report: Report::new(how.payload),
     };
-    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
-    for name in SECTIONS.into_iter().filter(|name| wanted(name)) {
+    let wanted = |name: &&str| only.is_empty() || only.iter().any(|only| only == name);
+    for name in sections.iter().copied().filter(wanted) {
         print::note(&format!("measuring {name} …"));
-        match name {
-            "bulk" => jobs::bulk(&mut bench).await?,
-            "backlog" => jobs::backlog(&mut bench).await?,
-            "single" => jobs::single(&mut bench).await?,
-            "life" => life::on_disk(&mut bench).await?,
-            "memory" => life::in_memory(&mut bench).await?,
-            "idle" => idle::latency(&mut bench).await?,
-            "http" => http::enqueue(&mut bench).await?,
-            "footprint" => footprint::measure(&mut bench).await?,
-            "stalls" => stalls::longest(&mut bench).await?,
-            _ => space::given_back(&mut bench).await?,
+        match command {
+            Command::Jobs(_) => job(name, &mut bench).await?,
+            Command::Topics(_) => topics::measure(name, &mut bench).await?,
         }
     }
     bench.report.print(global.json);
     Ok(())
+}
+
+async fn job(name: &str, bench: &mut Bench) -> Result<()> {
+    match name {
+        "bulk" => jobs::bulk(bench).await,
+        "backlog" => jobs::backlog(bench).await,
+        "single" => jobs::single(bench).await,
+        "life" => life::on_disk(bench).await,
+        "memory" => life::in_memory(bench).await,
+        "idle" => idle::latency(bench).await,
+        "http" => http::enqueue(bench).await,
+        "footprint" => footprint::measure(bench).await,
+        "stalls" => stalls::longest(bench).await,
+        _ => space::given_back(bench).await,
+    }
 }
 
 /// Ends the program when it is asked to, wherever it is, and leaves nothing of it on the disk. A

@@ -84,6 +84,22 @@ pub(crate) fn span(text: &str) -> Result<std::time::Duration> {
     duration::parse(text)
 }
 
+/// A name and a value, as flags write them: `name=value`.
+///
+/// # Errors
+/// `Invalid` where it isn't that.
+pub(crate) fn pair(text: &str) -> Result<(String, String)> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Invalid,
+            format!("{text:?} is not a name and a value"),
+        )
+        .next("write it as name=value")
+    })?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 mod rules;
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +17,10 @@ use posthaste_core::{
 };
 use posthaste_server::mint::Mint;
 
-use super::config::span;
-use super::{Global, SERVER, print, store};
+use super::config::{pair, span};
+use super::{Global, SERVER, again, payload, print, store};
+
+pub(super) use rules::backoff;
 
 /// What to enqueue.
 #[derive(Debug, clap::Args)]
@@ -76,7 +78,7 @@ pub(super) struct Args {
     timeout: wire::Span,
     /// Delay after a failed attempt: DURATION for the same one each time, or any of
     /// base=…,factor=…,max=…,jitter=… [default: base=1s,factor=2,max=6h,jitter=25]
-    #[arg(long, value_name = "RULE", value_parser = rules::backoff)]
+    #[arg(long, value_name = "RULE", value_parser = backoff)]
     backoff: Option<Backoff>,
     /// Do not keep the result with the completed job
     #[arg(long)]
@@ -90,26 +92,12 @@ pub(super) struct Args {
     #[arg(long = "tag", value_name = "WORD,…", value_delimiter = ',')]
     tags: Vec<Tag>,
     /// Names and values for others to read, such as traceparent=…
-    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = meta)]
+    #[arg(long = "meta", value_name = "NAME=VALUE", value_parser = pair)]
     metadata: Vec<(String, String)>,
 }
 
 /// After how many jobs progress is told.
 const TELL_EVERY: u64 = 100_000;
-/// How often a commit whose fate isn't known is repeated, under the same key.
-const TRIES: u32 = 10;
-
-fn meta(text: &str) -> Result<(String, String)> {
-    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
-    let (name, value) = pair.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Invalid,
-            format!("{text:?} is not a name and a value"),
-        )
-        .next("write it as name=value")
-    })?;
-    Ok((name.to_owned(), value.to_owned()))
-}
 
 pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
     let model = model(&args)?;
@@ -170,7 +158,7 @@ fn model(args: &Args) -> Result<NewJob> {
 
 async fn one(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Result<()> {
     let mut job = model.clone();
-    job.payload = payload(args)?;
+    job.payload = payload_of(args)?;
     let committed = commit(store, vec![job]).await?;
     let answers: Vec<_> = committed
         .replies
@@ -192,58 +180,16 @@ async fn one(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Resu
     Ok(())
 }
 
-fn payload(args: &Args) -> Result<Payload> {
+fn payload_of(args: &Args) -> Result<Payload> {
     if let Some(text) = &args.text {
-        return Ok(text_payload(text.clone().into_bytes()));
+        return Ok(payload::text(text.clone().into_bytes()));
     }
     if let Some(path) = &args.file {
-        let bytes = read_file(path)?;
-        return if args.content_type == "application/json" {
-            json_payload(bytes)
-        } else {
-            Ok(Payload::bytes(&args.content_type, bytes))
-        };
+        let bytes = payload::read(path, limits::PAYLOAD_BYTES_MAX)?;
+        return payload::of_type(&args.content_type, bytes);
     }
-    json_payload(
-        args.payload
-            .clone()
-            .unwrap_or_else(|| "null".to_owned())
-            .into_bytes(),
-    )
-}
-
-fn read_file(path: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    // One byte more than a payload may have: the store then says that it is too large.
-    let most = limits::PAYLOAD_BYTES_MAX as u64 + 1;
-    let read = if path == "-" {
-        io::stdin().lock().take(most).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| {
-        Error::new(ErrorKind::Invalid, format!("cannot read {path}: {error}"))
-            .next("name a file that can be read, or - for standard input")
-    })?;
-    Ok(bytes)
-}
-
-fn json_payload(bytes: Vec<u8>) -> Result<Payload> {
-    serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|error| {
-        Error::new(
-            ErrorKind::Invalid,
-            format!("the payload is not JSON: {error}"),
-        )
-        .next("quote it for the shell, or give it as --text")
-    })?;
-    Ok(Payload::json(bytes))
-}
-
-fn text_payload(bytes: Vec<u8>) -> Payload {
-    match std::str::from_utf8(&bytes) {
-        Ok(_) => Payload::bytes("text/plain; charset=utf-8", bytes),
-        Err(_) => Payload::bytes("application/octet-stream", bytes),
-    }
+    let json = args.payload.as_deref().unwrap_or("null");
+    payload::json(json.as_bytes().to_vec())
 }
 
 async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Result<()> {
@@ -300,7 +246,7 @@ fn after(error: &Error, done: u64) -> Error {
 }
 
 /// A refusal of one of many jobs, by the line that it comes from.
-fn of_line(error: Error, numbers: &[u64]) -> Error {
+pub(super) fn of_line(error: Error, numbers: &[u64]) -> Error {
     let Some(number) = error.command().and_then(|index| numbers.get(index)) else {
         return error;
     };
@@ -339,9 +285,9 @@ fn read_batch(
         let mut job = model.clone();
         job.id = mint.id();
         job.payload = if args.json_lines {
-            json_payload(line).map_err(|error| of_line(error.at_command(0), &[number]))?
+            payload::json(line).map_err(|error| of_line(error.at_command(0), &[number]))?
         } else {
-            text_payload(line)
+            payload::text(line)
         };
         batch.jobs.push(job);
         batch.numbers.push(number);
@@ -349,14 +295,12 @@ fn read_batch(
     Ok(batch)
 }
 
-/// Commits jobs under a key of their own, so that a commit whose fate isn't known can be repeated.
+/// Commits jobs under a key of their own.
 async fn commit(store: &dyn Store, jobs: Vec<NewJob>) -> Result<Committed> {
-    let digest = jobs.first().map_or([0; 16], |job| job.id.to_bytes());
+    let name = |job: &NewJob| (format!("enqueue-{}", job.id), job.id.to_bytes());
+    let (key, digest) = jobs.first().map(name).unwrap_or_default();
     let key = CommitKey {
-        key: jobs
-            .first()
-            .map_or_else(String::new, |job| format!("enqueue-{}", job.id))
-            .into(),
+        key: key.into(),
         digest,
     };
     let commands = jobs.into_iter().map(|job| Command::Enqueue(Box::new(job)));
@@ -364,26 +308,7 @@ async fn commit(store: &dyn Store, jobs: Vec<NewJob>) -> Result<Committed> {
         key: Some(key),
         commands: commands.collect(),
     };
-    let mut pause = Duration::from_millis(100);
-    for _ in 1..TRIES {
-        match try_commit(store, commit.clone()).await {
-            Err(error) if error.is_retryable() => {
-                print::warning(&format!("not enqueued yet, trying again: {error}"));
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(3));
-            }
-            done => return done,
-        }
-    }
-    try_commit(store, commit).await
-}
-
-async fn try_commit(store: &dyn Store, commit: Commit) -> Result<Committed> {
-    let answers = store.commit(vec![commit]).await?;
-    answers.into_iter().next().unwrap_or_else(|| {
-        Err(Error::new(ErrorKind::Uncertain, "the store gave no answer")
-            .next("see whether the jobs are there: posthaste jobs list"))
-    })
+    again::commit(store, commit, "enqueued", "posthaste jobs list").await
 }
 
 #[cfg(test)]

@@ -10,12 +10,16 @@ Exit codes:
   0  done
   1  failed, or what became of it is not known
   2  bad usage or bad input
-  3  no such job or queue
+  3  no such job, queue, topic or group
   4  not possible in the state it is in, or a key that was used before
   5  not reachable, busy, held by another process, or port taken: try again later
   6  stored data is damaged
   7  disk full
-  8  written by a newer version";
+  8  written by a newer version
+  9  what was to be read on from is gone (tail)";
+
+/// What was to be read on from is gone: no error of the store's, and no end either.
+pub(super) const GAP: u8 = 9;
 
 /// The exit code of an error.
 pub(super) fn code(kind: ErrorKind) -> ExitCode {
@@ -49,6 +53,8 @@ mod tests {
         for kind in ErrorKind::ALL {
             let line = format!("\n  {}  ", number(kind));
             assert!(HELP.contains(&line), "{}", kind.slug());
+            assert_ne!(number(kind), GAP, "it is told apart");
         }
+        assert!(HELP.contains(&format!("\n  {GAP}  ")));
     }
 }

@@ -9,13 +9,13 @@ use posthaste_core::ids::Tag;
 use posthaste_core::port::TailJob;
 use posthaste_core::view::{JobFilter, JobView};
 use posthaste_core::{
-    Command as Verb, Commit, Error, ErrorKind, JobId, JobState, KindName, Payload, QueueName,
-    Reply, Result, Store, WallMs, limits, suggest,
+    Command as Verb, Commit, Error, ErrorKind, JobId, JobState, KindName, QueueName, Reply, Result,
+    Store, WallMs, limits, suggest,
 };
 use posthaste_server::mint;
 
 use super::config::span;
-use super::{Global, SERVER, print, store};
+use super::{Global, SERVER, payload, print, store};
 
 /// What to do with jobs.
 #[derive(Debug, clap::Subcommand)]
@@ -285,13 +285,13 @@ pub(super) async fn show(
             },
             instant(job.at),
         ),
-        ("payload", text(&job.payload)),
+        ("payload", payload::shown(&job.payload)),
     ];
     let more = [
         ("deadline", job.deadline.map(instant)),
         ("worker", job.worker.as_ref().map(ToString::to_string)),
-        ("progress", job.progress.as_ref().map(text)),
-        ("result", job.result.as_ref().map(text)),
+        ("progress", job.progress.as_ref().map(payload::shown)),
+        ("result", job.result.as_ref().map(payload::shown)),
         ("error", job.error.as_deref().map(str::to_owned)),
         ("tags", (!tags.is_empty()).then(|| tags.join(", "))),
         (
@@ -330,16 +330,6 @@ fn absent(id: JobId) -> Error {
         .next("it may have been deleted, or forgotten after its retention; see posthaste jobs list")
 }
 
-/// A payload for people: text as it is, anything else by its size.
-fn text(payload: &Payload) -> String {
-    match (std::str::from_utf8(&payload.bytes), &payload.content_type) {
-        (Ok(text), None) => text.to_owned(),
-        (Ok(text), Some(kind)) if kind.starts_with("text/") => text.trim_end().to_owned(),
-        (_, Some(kind)) => format!("{} bytes of {kind}", payload.bytes.len()),
-        (Err(_), None) => format!("{} bytes", payload.bytes.len()),
-    }
-}
-
 fn edit(
     payload: Option<String>,
     priority: Option<u8>,
@@ -374,7 +364,7 @@ pub(super) async fn change(
     let answers = store.commit(commits).await?;
     let mut refused = None;
     for (id, answer) in ids.iter().zip(answers) {
-        let words = match answer.map(|committed| committed.replies.first().copied()) {
+        let words = match answer.map(|committed| committed.replies.first().cloned()) {
             Ok(Some(Reply::Changed { state })) => state.as_str(),
             Ok(_) => "deleted",
             Err(error) => {

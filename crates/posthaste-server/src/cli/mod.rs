@@ -4,19 +4,27 @@
 //! for people, and with `--json` for programs; what went wrong goes to standard error with the
 //! next step, and the exit code says of what kind it was.
 
+mod again;
 pub(crate) mod config;
 mod dead;
 mod enqueue;
 mod exit;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod groups;
 mod jobs;
+mod payload;
 pub(crate) mod print;
+mod publish;
 mod queues;
 mod repair;
+mod resume;
 mod serve;
 pub(crate) mod signal;
+mod size;
 pub(crate) mod store;
+mod tail;
+mod topics;
 mod verify;
 mod work;
 
@@ -72,6 +80,16 @@ enum Command {
     /// List, show, bring back and delete dead jobs
     #[command(subcommand)]
     Dead(dead::Command),
+    /// List, show, make, set and delete topics
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// List, show, make, set and move consumer groups, and decide on what they gave up on
+    #[command(subcommand)]
+    Groups(groups::Command),
+    /// Publish an event, or every event of a file
+    Publish(Box<publish::Args>),
+    /// Read a topic on from a place, and follow it
+    Tail(tail::Args),
     /// Read everything that a closed store keeps, and name what is damaged
     Verify,
     /// Say what it takes to open a damaged store again and what that costs, or do it
@@ -107,7 +125,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let json = cli.json;
     match start(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             print::error(&error, json);
             exit::code(error.kind())
@@ -155,7 +173,7 @@ fn usage(error: &clap::Error) -> Error {
     Error::new(ErrorKind::Invalid, what).next(next.join("; "))
 }
 
-fn start(cli: Cli) -> Result<()> {
+fn start(cli: Cli) -> Result<ExitCode> {
     let config = config::read(cli.config.as_deref())?;
     let global = Global {
         store: cli.store.or_else(|| config.store.clone()),
@@ -175,7 +193,7 @@ fn start(cli: Cli) -> Result<()> {
     ended
 }
 
-async fn run(command: Command, global: &Global) -> Result<()> {
+async fn run(command: Command, global: &Global) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(args, global).await,
         Command::Bench(command) => crate::bench::run(command, global).await,
@@ -184,8 +202,13 @@ async fn run(command: Command, global: &Global) -> Result<()> {
         Command::Work(args) => work::run(args, global).await,
         Command::Jobs(command) => jobs::run(command, global).await,
         Command::Queues(command) => queues::run(command, global).await,
+        Command::Topics(command) => topics::run(command, global).await,
+        Command::Groups(command) => groups::run(command, global).await,
+        Command::Publish(args) => publish::run(*args, global).await,
+        Command::Tail(args) => return tail::run(args, global).await,
         Command::Verify => verify::run(global).await,
         Command::Repair(args) => repair::run(args, global).await,
         Command::Dead(command) => dead::run(command, global).await,
     }
+    .map(|()| ExitCode::SUCCESS)
 }

@@ -1,10 +1,12 @@
 //! Writing to the terminal. A reader who left (`| head`) ends the program quietly.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use posthaste_core::Error;
+use posthaste_core::{Error, ErrorKind, Result};
 
 /// A directory that must not outlive the program.
 static TEMPORARY: OnceLock<PathBuf> = OnceLock::new();
@@ -16,14 +18,49 @@ pub(crate) fn remove_at_the_end(dir: &Path) {
 
 /// Prints one line.
 pub(crate) fn line(text: &str) {
+    // What can't be written is lost, as a table is whose reader has seen enough.
+    drop(lines(&format!("{text}\n")));
+}
+
+/// Prints lines, each with its end, as data that must arrive.
+///
+/// # Errors
+/// `Io` or `DiskFull` where it can't be written.
+pub(crate) fn lines(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    if let Err(error) = writeln!(out, "{text}").and_then(|()| out.flush())
-        && error.kind() == io::ErrorKind::BrokenPipe
-    {
-        let temporary = TEMPORARY.get();
-        drop(temporary.map(std::fs::remove_dir_all));
-        std::process::exit(0);
-    }
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => {
+            let temporary = TEMPORARY.get();
+            drop(temporary.map(std::fs::remove_dir_all));
+            std::process::exit(0);
+        }
+        kind => unwritten(kind, &error),
+    })
+}
+
+/// Where standard output is a file, makes what was printed durable.
+///
+/// # Errors
+/// As [`lines`].
+pub(crate) fn sync() -> Result<()> {
+    let synced = io::stdout().as_fd().try_clone_to_owned().and_then(|fd| {
+        let file = File::from(fd);
+        match file.metadata()?.is_file() {
+            true => file.sync_data(),
+            false => Ok(()),
+        }
+    });
+    synced.map_err(|error| unwritten(error.kind(), &error))
+}
+
+fn unwritten(kind: io::ErrorKind, error: &io::Error) -> Error {
+    let kind = match kind {
+        io::ErrorKind::StorageFull => ErrorKind::DiskFull,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("cannot write standard output: {error}"))
+        .next("see to where it goes, and go on from where it ended")
 }
 
 /// Prints a value as JSON on one line.

@@ -36,6 +36,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
             "steps": report.steps,
             "last_kept": report.last_kept,
             "groups_lost": report.groups_lost,
+            "events_lost": report.events_lost,
             "done": report.done,
         }));
     } else {
@@ -59,6 +60,12 @@ fn show(report: &RepairReport) {
         "kept up to group {}; {} groups are known to be lost",
         report.last_kept, report.groups_lost
     ));
+    if report.events_lost > 0 {
+        print::line(&format!(
+            "at most {} events are lost that had left the journal",
+            report.events_lost
+        ));
+    }
     if !report.done {
         print::line(
             "nothing was changed; keep a copy of the directory, then: posthaste repair --yes",

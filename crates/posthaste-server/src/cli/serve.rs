@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// How long requests under way may take after SIGTERM [default: 30s]
     #[arg(long, env = "POSTHASTE_GRACE", value_name = "DURATION", value_parser = span)]
     grace: Option<Duration>,
-    /// Most connections at once [default: 4096]
+    /// Most connections at once [default: 12288]
     #[arg(long, env = "POSTHASTE_MAX_CONNECTIONS", value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_connections: Option<u32>,

@@ -122,7 +122,7 @@ fn check_exists(dir: &Path) -> Result<()> {
         ErrorKind::NotFound,
         format!("{} holds no store", dir.display()),
     )
-    .next("name the data directory that the server was started with; serve and enqueue make one"))
+    .next("name the data directory that the server was started with; serve, enqueue and publish make one"))
 }
 
 /// The directory of the store at `url`.

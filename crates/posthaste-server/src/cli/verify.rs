@@ -51,14 +51,16 @@ fn progress_line(progress: &Progress<'_>) -> String {
 
 fn show(report: &VerifyReport) {
     print::line(&format!(
-        "{} MiB read: {} segments, {} snapshots, {} groups, {} records, {} facts, {} jobs",
+        "{} MiB read: {} segments, {} snapshots, {} groups, {} records, {} facts, {} jobs, {} archives of topics, {} events in them",
         report.bytes >> 20,
         report.segments,
         report.snapshots,
         report.groups,
         report.records,
         report.facts,
-        report.jobs
+        report.jobs,
+        report.topics,
+        report.events
     ));
     let closed = if report.clean {
         "closed in order"
@@ -99,6 +101,8 @@ fn as_json(report: &VerifyReport) -> serde_json::Value {
         "records": report.records,
         "facts": report.facts,
         "jobs": report.jobs,
+        "topics": report.topics,
+        "events": report.events,
         "bytes": report.bytes,
         "damage": report.damage.iter().map(finding).collect::<Vec<_>>(),
         "more": report.more,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
+use posthaste::wire::event::HEADER_PREFIX;
 use posthaste_core::command::CommitKey;
 use posthaste_core::{Error, ErrorKind, Result, limits};
 use sha2::{Digest, Sha256};
@@ -29,12 +31,22 @@ pub(super) struct Input<'a> {
     _turn: Option<SemaphorePermit<'a>>,
 }
 
-/// Reads the body of `request`.
+/// Reads the body of `request`, which is JSON.
 ///
 /// # Errors
-/// `TooLarge` past 8 MiB; `Invalid` where it breaks off, takes longer than 30 s, or has half a
-/// character in it; `Busy` where too many large ones are being worked on.
+/// As [`read_bytes`]; `Invalid` where it has half a character in it.
 pub(super) async fn read(served: &Served, request: Request) -> Result<Input<'_>> {
+    let input = read_bytes(served, request).await?;
+    refuse_half_characters(&input.body)?;
+    Ok(input)
+}
+
+/// Reads the body of `request`, whatever it is.
+///
+/// # Errors
+/// `TooLarge` past 8 MiB; `Invalid` where it breaks off or takes longer than 30 s; `Busy` where too
+/// many large ones are being worked on.
+pub(super) async fn read_bytes(served: &Served, request: Request) -> Result<Input<'_>> {
     let (parts, body) = request.into_parts();
     let size = body.size_hint();
     if size.lower() > limits::COMMIT_BYTES_MAX as u64 {
@@ -51,7 +63,6 @@ pub(super) async fn read(served: &Served, request: Request) -> Result<Input<'_>>
             Error::new(ErrorKind::Invalid, "the body did not come within 30s")
                 .next("send less at once")
         })??;
-    refuse_half_characters(&body)?;
     Ok(Input {
         parts,
         body,
@@ -99,7 +110,7 @@ fn too_large() -> Error {
 
 /// A `\ud800` without its other half is no character, and no worker could read it: payloads are
 /// passed through unparsed, so that it has to be found here.
-fn refuse_half_characters(body: &[u8]) -> Result<()> {
+pub(super) fn refuse_half_characters(body: &[u8]) -> Result<()> {
     let mut rest = body;
     while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
         let escape = &rest[at..];
@@ -131,7 +142,7 @@ fn unit(text: &[u8]) -> Option<u16> {
 }
 
 /// The key of a whole request, where its head gives one. The digest stands for the method, the
-/// path and the body.
+/// path, the body, and the headers that are attributes of an event.
 ///
 /// # Errors
 /// `Invalid` for a key that is empty, too long, or not printable ASCII.
@@ -157,12 +168,25 @@ pub(super) fn key(input: &Input<'_>) -> Result<Option<CommitKey>> {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
+    for (name, value) in attributes(&input.parts.headers) {
+        for part in [name.as_bytes(), value] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+    }
     let mut digest = [0; 16];
     digest.copy_from_slice(&hash.finalize()[..16]);
     Ok(Some(CommitKey {
         key: key.into(),
         digest,
     }))
+}
+
+/// The headers that are attributes of an event in the binary mode.
+pub(super) fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    let all = headers.iter();
+    all.map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .filter(|(name, _)| name.starts_with(HEADER_PREFIX))
 }
 
 #[cfg(test)]

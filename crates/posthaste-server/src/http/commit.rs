@@ -3,7 +3,8 @@
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use posthaste::wire;
-use posthaste_core::{Commit, Committed, Error, ErrorKind, Result};
+use posthaste_core::topic::TopicView;
+use posthaste_core::{Commit, Committed, Error, ErrorKind, Position, Result};
 
 use super::{Answer, Served, body, json};
 use crate::mint::Mint;
@@ -16,10 +17,48 @@ pub(super) async fn commit(State(served): State<Served>, request: Request) -> An
     if let (Some(key), Some(digest)) = (&mut key, shape.read_digest()?) {
         key.digest = digest;
     }
+    check_histories(&served, named_by_cursor(&shape.commands)).await?;
     let mut mint = Mint::new()?;
     let commands = shape.read(&mut || mint.id())?;
     let committed = one(&served, Commit { key, commands }).await?;
     json(StatusCode::OK, &wire::Committed::write(&committed)?)
+}
+
+/// The topics and positions of the kept events that commands name by cursors.
+pub(super) fn named_by_cursor(
+    commands: &[wire::Command],
+) -> impl Iterator<Item = (&str, Option<Position>)> {
+    let named = commands.iter().filter_map(wire::Command::named_by_cursor);
+    named.map(|(topic, position)| (topic, Some(position)))
+}
+
+/// Whether positions are of the histories of their topics.
+///
+/// # Errors
+/// `Invalid` where one is not.
+pub(super) async fn check_histories(
+    served: &Served,
+    named: impl IntoIterator<Item = (&str, Option<Position>)>,
+) -> Result<()> {
+    let mut topics = None;
+    for (topic, position) in named {
+        let Some(position) = position else {
+            continue;
+        };
+        let known: &mut Vec<TopicView> = match &mut topics {
+            Some(known) => known,
+            none => none.insert(served.store.topics().await?),
+        };
+        // Where there is no such topic, the store says so.
+        let mut of = known.iter().filter(|view| view.name.as_str() == topic);
+        if of.any(|view| !position.is_of(view.end)) {
+            let cursor = position.plus(1);
+            let what = format!("the cursor {cursor} is of another history than the topic {topic}");
+            let error = Error::new(ErrorKind::Invalid, what);
+            return Err(error.next("give the cursor that was listed with the event"));
+        }
+    }
+    Ok(())
 }
 
 /// Applies one commit.

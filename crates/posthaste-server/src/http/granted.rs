@@ -1,4 +1,4 @@
-//! Leases on their way to a client, which are released if they do not get there.
+//! Leases on their way to a client, which are given back if they do not get there.
 //!
 //! The bytes of an answer own the leases that it tells of. A server lets go of them when the
 //! operating system has taken the last, or when the connection is over. In the second case the
@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use posthaste_core::{Command, Commit, JobId, Outcome, Store, Token};
+use posthaste_core::group::EventOutcome;
+use posthaste_core::{Command, Commit, GroupName, JobId, Outcome, Store, Token, TopicName};
 use tokio::runtime::Handle;
 
 /// The connection that a request came by: whether it is over. A server puts one into the extensions
@@ -28,24 +29,77 @@ impl Line {
     }
 }
 
-/// An answer that grants leases.
+/// What an answer hands out.
+pub(super) enum Handed {
+    /// Jobs.
+    Jobs(Vec<(JobId, Token)>),
+    /// Events.
+    Events {
+        /// Of which topic.
+        topic: TopicName,
+        /// Of which group.
+        group: GroupName,
+        /// Under which membership.
+        token: Token,
+        /// The member joined by this: nobody else knows its token.
+        joined: bool,
+        /// Which events, those of one key in order.
+        positions: Vec<u64>,
+    },
+}
+
+impl Handed {
+    /// What gives it back, each piece by itself: one may be its client's no longer.
+    fn back(self) -> Vec<Commit> {
+        match self {
+            Self::Jobs(leases) => leases.into_iter().map(release).collect(),
+            Self::Events {
+                topic,
+                group,
+                token,
+                joined: true,
+                ..
+            } => vec![Commit::one(Command::Leave {
+                topic,
+                group,
+                token,
+            })],
+            Self::Events {
+                topic,
+                group,
+                token,
+                positions,
+                ..
+            } => {
+                // From behind: an event that is given back takes those of its key behind it along.
+                let positions = positions.into_iter().rev();
+                let release = |position| {
+                    Commit::one(Command::SettleEvents {
+                        topic: topic.clone(),
+                        group: group.clone(),
+                        token,
+                        ends: vec![(position, EventOutcome::Release)],
+                    })
+                };
+                positions.map(release).collect()
+            }
+        }
+    }
+}
+
+/// An answer that hands something out.
 struct Granted {
     answer: Vec<u8>,
-    leases: Vec<(JobId, Token)>,
+    handed: Option<Handed>,
     line: Line,
     store: Arc<dyn Store>,
 }
 
-/// The bytes of `answer`, which grants `leases` of `store` to whoever is at the end of `line`.
-pub(super) fn granted(
-    answer: Vec<u8>,
-    leases: Vec<(JobId, Token)>,
-    line: Line,
-    store: Arc<dyn Store>,
-) -> Bytes {
+/// The bytes of `answer`, which hands out what `store` leased to whoever is at the end of `line`.
+pub(super) fn granted(answer: Vec<u8>, handed: Handed, line: Line, store: Arc<dyn Store>) -> Bytes {
     Bytes::from_owner(Granted {
         answer,
-        leases,
+        handed: Some(handed),
         line,
         store,
     })
@@ -59,14 +113,16 @@ impl AsRef<[u8]> for Granted {
 
 impl Drop for Granted {
     fn drop(&mut self) {
-        if self.leases.is_empty() || !self.line.is_cut() {
+        if !self.line.is_cut() {
             return;
         }
-        let releases = self.leases.drain(..).map(release).collect();
+        let back = self.handed.take().map(Handed::back).unwrap_or_default();
         let store = Arc::clone(&self.store);
-        // Without a runtime, or where the store refuses it, the leases lapse.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { drop(store.commit(releases).await) });
+        // Without a runtime, or where the store refuses it, what was handed out lapses.
+        if let Ok(runtime) = Handle::try_current()
+            && !back.is_empty()
+        {
+            runtime.spawn(async move { drop(store.commit(back).await) });
         }
     }
 }

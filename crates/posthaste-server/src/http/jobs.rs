@@ -8,7 +8,8 @@ use posthaste::wire::{self, Sweep};
 use posthaste_core::port::TailJob;
 use posthaste_core::view::{JobFilter, JobPage, JobView};
 use posthaste_core::{
-    Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, WallMs, duration, limits,
+    Command, Commit, Error, ErrorKind, JobId, JobState, Reply, Result, Store, WallMs, duration,
+    limits,
 };
 
 use super::commit::one;
@@ -112,21 +113,21 @@ pub(super) async fn show(
     let id = id.parse()?;
     let [wait] = query::read(query.as_deref(), ["wait"])?;
     let job = match wait {
-        None => look(&served, id).await?,
+        None => look(&*served.store, id).await?,
         Some(wait) => {
             let wait_ms = duration::parse_ms(&wait)?.min(limits::WAIT_MS_MAX.into());
             let wait_ms = u32::try_from(wait_ms).unwrap_or(limits::WAIT_MS_MAX);
             tokio::select! {
                 job = served.store.tail(TailJob { id, wait_ms }) => job?,
-                () = served.drained() => look(&served, id).await?,
+                () = served.drained() => look(&*served.store, id).await?,
             }
         }
     };
     json(StatusCode::OK, &wire::JobView::write(&job))
 }
 
-async fn look(served: &Served, id: JobId) -> Result<JobView> {
-    served.store.job(id).await?.ok_or_else(|| {
+pub(super) async fn look(store: &dyn Store, id: JobId) -> Result<JobView> {
+    store.job(id).await?.ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("there is no job {id}"))
             .next("it may have been deleted, or forgotten after its retention")
     })

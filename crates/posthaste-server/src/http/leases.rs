@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use posthaste::wire::{self, Problem, Status};
 use posthaste_core::{Commit, Committed, Error, ErrorKind, Reply, Result, limits};
 
-use super::granted::{Line, granted};
+use super::granted::{Handed, Line, granted};
 use super::{Answer, Served, body, json, with_body, written};
 use crate::mint::Mint;
 
@@ -28,7 +28,7 @@ pub(super) async fn lease(State(served): State<Served>, request: Request) -> Ans
     let line = line.unwrap_or_default();
     Ok(with_body(
         StatusCode::OK,
-        granted(answer, leases, line, served.store),
+        granted(answer, Handed::Jobs(leases), line, served.store),
     ))
 }
 

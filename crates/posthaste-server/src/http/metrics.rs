@@ -1,13 +1,16 @@
 //! `GET /metrics`: the Prometheus text format, written by hand.
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use posthaste_core::group::GroupView;
 use posthaste_core::view::{Health, QueueView, Totals};
-use posthaste_core::{JobState, WallMs};
+use posthaste_core::{JobState, Store, WallMs, limits};
 
 use super::{Answer, Served};
-use crate::mint;
+use crate::{mint, standing};
 
 /// The content type of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -16,10 +19,29 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) async fn metrics(State(served): State<Served>) -> Answer {
     let health = served.store.health().await?;
     let queues = served.store.queues().await?;
+    let groups = served.store.groups().await?;
+    let waited = waited(&*served.store, &groups, mint::now()).await;
     let mut page = Page::default();
     page.store(&health);
     page.queues(&queues, mint::now());
+    page.groups(&groups, &waited);
     Ok(([(header::CONTENT_TYPE, TEXT)], page.0).into_response())
+}
+
+/// How many seconds the first unfinished event of groups has waited, by their index: of those that
+/// are furthest behind, so many as may be looked up for one page.
+async fn waited(store: &dyn Store, groups: &[GroupView], now: WallMs) -> Vec<(usize, u64)> {
+    let all = groups.iter().enumerate();
+    let (mut behind, through): (Vec<_>, Vec<_>) = all.partition(|(_, group)| group.lag > 0);
+    behind.sort_by_key(|(_, group)| Reverse(group.lag));
+    let mut waited: Vec<_> = through.iter().map(|(index, _)| (*index, 0)).collect();
+    for (index, group) in behind.into_iter().take(limits::LAG_READS_MAX) {
+        // What can't be read is not told; the page has more to say than that.
+        let since = standing::oldest(store, group).await.ok().flatten();
+        waited.extend(since.map(|since| (index, now.since(since) / 1_000)));
+    }
+    waited.sort_unstable();
+    waited
 }
 
 /// A total: its name, what it counts, and where it stands.
@@ -28,6 +50,9 @@ type Total = (&'static str, &'static str, fn(&Totals) -> u64);
 /// The page so far.
 #[derive(Default)]
 struct Page(String);
+
+/// A metric of a group: its name, what it says, and where that is.
+type Measure = (&'static str, &'static str, fn(&GroupView) -> u64);
 
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
@@ -169,6 +194,105 @@ impl Page {
         );
     }
 
+    fn groups(&mut self, groups: &[GroupView], waited: &[(usize, u64)]) {
+        let gauges: [Measure; 7] = [
+            (
+                "group_lag_events",
+                "Events between the group's position and the topic's end.",
+                |group| group.lag,
+            ),
+            (
+                "group_in_flight",
+                "Events in the hands of members.",
+                |group| group.leased,
+            ),
+            (
+                "group_retrying",
+                "Events that failed and wait for their next attempt.",
+                |group| group.retrying,
+            ),
+            ("group_parked", "Parked events.", |group| group.parked),
+            ("group_dead", "Dead letters.", |group| group.dead),
+            ("group_members", "Members of the group.", |group| {
+                group.members.len() as u64
+            }),
+            (
+                "group_paused",
+                "Whether the group hands out nothing, by a person or because too many are parked.",
+                |group| group.paused.is_some().into(),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            self.of_groups(groups, name, "gauge", help, value);
+        }
+        let totals: [Measure; 8] = [
+            (
+                "group_done_total",
+                "Events whose handlers were done.",
+                |group| group.totals.done,
+            ),
+            (
+                "group_retried_total",
+                "Attempts that failed and were followed by another.",
+                |group| group.totals.retried,
+            ),
+            ("group_parked_total", "Events that were parked.", |group| {
+                group.totals.parked
+            }),
+            (
+                "group_dead_total",
+                "Events that went to the dead letters.",
+                |group| group.totals.dead,
+            ),
+            (
+                "group_skipped_total",
+                "Events that were skipped.",
+                |group| group.totals.skipped,
+            ),
+            (
+                "group_lapsed_total",
+                "Events whose member was lost.",
+                |group| group.totals.lapsed,
+            ),
+            (
+                "group_redelivered_total",
+                "Events that were handed out again.",
+                |group| group.totals.redelivered,
+            ),
+            (
+                "group_lost_to_retention_total",
+                "Events that were gone before they were handled.",
+                |group| group.totals.lost_to_retention,
+            ),
+        ];
+        for (name, help, value) in totals {
+            self.of_groups(groups, name, "counter", help, value);
+        }
+        let (name, help) = (
+            "group_lag_seconds",
+            "Seconds that the group's first unfinished event has waited.",
+        );
+        self.head(name, "gauge", help);
+        for (index, seconds) in waited {
+            let labels = labels(&groups[*index]);
+            self.sample(name, &labels, *seconds);
+        }
+    }
+
+    fn of_groups(
+        &mut self,
+        groups: &[GroupView],
+        name: &str,
+        kind: &str,
+        help: &str,
+        value: fn(&GroupView) -> u64,
+    ) {
+        self.head(name, kind, help);
+        for group in groups {
+            self.sample(name, &labels(group), value(group));
+        }
+    }
+
     fn each(
         &mut self,
         queues: &[QueueView],
@@ -182,4 +306,11 @@ impl Page {
             self.sample(name, &[("queue", queue.name.as_str())], value(queue));
         }
     }
+}
+
+fn labels(group: &GroupView) -> [(&'static str, &str); 2] {
+    [
+        ("topic", group.topic.as_str()),
+        ("group", group.name.as_str()),
+    ]
 }

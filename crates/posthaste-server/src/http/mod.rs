@@ -5,15 +5,21 @@
 
 mod body;
 mod commit;
+mod events;
 mod granted;
+mod groups;
 mod guard;
 mod jobs;
+mod kept;
 mod leases;
+mod members;
 mod metrics;
 mod operate;
+mod push;
 mod query;
 mod queues;
 mod refusal;
+mod topics;
 
 use std::sync::Arc;
 
@@ -26,6 +32,8 @@ use posthaste_core::{Error, ErrorKind, Store};
 use tokio::sync::{Semaphore, watch};
 
 pub(crate) use granted::Line;
+pub use push::Streams;
+pub(crate) use push::{Held, Streamed};
 use refusal::Refusal;
 
 /// The description of every route, as `/openapi.json` gives it.
@@ -40,16 +48,28 @@ pub struct Served {
     store: Arc<dyn Store>,
     draining: Arc<watch::Sender<bool>>,
     large_bodies: Arc<Semaphore>,
+    push: push::Push,
 }
 
 impl Served {
     /// Serves `store`. The caller closes it, after the drain.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
+        let feeds = push::Feeds::new(Arc::clone(&store));
         Self {
+            push: push::Push::new(feeds, Streams::default()),
             store,
             draining: Arc::new(watch::Sender::new(false)),
             large_bodies: Arc::new(Semaphore::new(body::LARGE_BODIES_MAX)),
+        }
+    }
+
+    /// The same, with other limits of streams.
+    #[must_use]
+    pub fn with_streams(self, streams: Streams) -> Self {
+        Self {
+            push: self.push.with(streams),
+            ..self
         }
     }
 
@@ -82,7 +102,8 @@ impl std::fmt::Debug for Served {
 pub struct Drain(Arc<watch::Sender<bool>>);
 
 impl Drain {
-    /// From now on nothing waits: asks for work answer with what there is, `/readyz` says 503.
+    /// From now on nothing waits: asks for work and for events answer with what there is, streams
+    /// end, `/readyz` says 503.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }
@@ -107,6 +128,7 @@ routes! {
     delete "/v1/jobs/{id}" => jobs::delete;
     post "/v1/jobs/{id}/cancel" => jobs::cancel;
     post "/v1/jobs/{id}/retry" => jobs::retry;
+    get "/v1/jobs/{id}/events" => push::follow_job;
     post "/v1/jobs/redrive" => jobs::redrive_many;
     post "/v1/jobs/prune" => jobs::prune_many;
     post "/v1/jobs/delete" => jobs::delete_many;
@@ -117,6 +139,29 @@ routes! {
     put "/v1/queues/{queue}" => queues::configure;
     post "/v1/queues/{queue}/pause" => queues::pause;
     post "/v1/queues/{queue}/resume" => queues::resume;
+    get "/v1/topics" => topics::list;
+    get "/v1/topics/{topic}" => topics::show;
+    put "/v1/topics/{topic}" => topics::set;
+    delete "/v1/topics/{topic}" => topics::delete;
+    post "/v1/topics/{topic}/events" => events::publish;
+    get "/v1/topics/{topic}/events" => events::read;
+    get "/v1/topics/{topic}/stream" => push::follow;
+    get "/v1/groups" => groups::list;
+    get "/v1/groups/{topic}/{group}" => groups::show;
+    put "/v1/groups/{topic}/{group}" => groups::set;
+    delete "/v1/groups/{topic}/{group}" => groups::delete;
+    post "/v1/groups/{topic}/{group}/pause" => groups::pause;
+    post "/v1/groups/{topic}/{group}/resume" => groups::resume;
+    post "/v1/groups/{topic}/{group}/reset" => groups::reset;
+    post "/v1/groups/{topic}/{group}/lease" => members::lease;
+    post "/v1/groups/{topic}/{group}/heartbeat" => members::heartbeat;
+    post "/v1/groups/{topic}/{group}/settle" => members::settle;
+    post "/v1/groups/{topic}/{group}/leave" => members::leave;
+    get "/v1/groups/{topic}/{group}/parked" => kept::parked;
+    post "/v1/groups/{topic}/{group}/parked/release" => kept::release;
+    post "/v1/groups/{topic}/{group}/parked/skip" => kept::skip;
+    get "/v1/groups/{topic}/{group}/dead" => kept::dead;
+    post "/v1/groups/{topic}/{group}/dead/redrive" => kept::redrive;
     post "/v1/commit" => commit::commit;
     get "/livez" => operate::live;
     get "/readyz" => operate::ready;

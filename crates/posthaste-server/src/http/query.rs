@@ -11,10 +11,32 @@ pub(super) fn read<const N: usize>(
     query: Option<&str>,
     known: [&str; N],
 ) -> Result<[Option<String>; N]> {
+    let (values, []) = read_repeated(query, known, [])?;
+    Ok(values)
+}
+
+/// The values of names that are given once at most, and of those that may be repeated.
+type Values<const N: usize, const M: usize> = ([Option<String>; N], [Vec<String>; M]);
+
+/// Reads a query string whose names are all among `once`, which have one value each, or among
+/// `often`, which may have several.
+///
+/// # Errors
+/// `Invalid` for a name that isn't known, or of `once` and given twice.
+pub(super) fn read_repeated<const N: usize, const M: usize>(
+    query: Option<&str>,
+    once: [&str; N],
+    often: [&str; M],
+) -> Result<Values<N, M>> {
     let mut values = std::array::from_fn(|_| None);
+    let mut repeated = std::array::from_fn(|_| Vec::new());
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        let Some(index) = known.iter().position(|word| *word == name) else {
-            return Err(unknown(&name, &known));
+        if let Some(index) = often.iter().position(|word| *word == name) {
+            repeated[index].push(value.into_owned());
+            continue;
+        }
+        let Some(index) = once.iter().position(|word| *word == name) else {
+            return Err(unknown(&name, &[&once[..], &often[..]].concat()));
         };
         if values[index].replace(value.into_owned()).is_some() {
             return Err(Error::new(
@@ -24,7 +46,7 @@ pub(super) fn read<const N: usize>(
             .next("give it once"));
         }
     }
-    Ok(values)
+    Ok((values, repeated))
 }
 
 fn unknown(name: &str, known: &[&str]) -> Error {
@@ -68,6 +90,17 @@ mod tests {
         let error = read(Some("queu=a"), ["state", "queue"]).expect_err("refused");
         assert_eq!(error.next_step(), Some("did you mean \"queue\"?"));
         assert!(read(Some("max=1&max=2"), ["max"]).is_err());
+    }
+
+    #[test]
+    fn some_names_may_be_repeated() {
+        let read = |query| read_repeated(Some(query), ["max"], ["type"]);
+        let (values, types) = read("type=a&max=3&type=b").expect("known");
+        assert_eq!(values, [Some("3".to_owned())]);
+        assert_eq!(types, [["a".to_owned(), "b".to_owned()]]);
+        let error = read("typ=a").expect_err("refused");
+        assert_eq!(error.next_step(), Some("did you mean \"type\"?"));
+        assert!(read("max=1&max=1").is_err());
     }
 
     #[test]

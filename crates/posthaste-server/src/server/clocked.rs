@@ -25,11 +25,15 @@ pub(super) enum Phase {
     Handling,
     /// The peer takes its response.
     Answering,
+    /// The response is a stream, which may say nothing for as long as it likes.
+    Streaming,
+    /// It is one, and the peer does not take what it said.
+    Stalled,
 }
 
 /// The phase of a connection and since when it lasts, shared by the stream, the service and the
 /// watchdog of one connection. One word: milliseconds since the start, and the phase in its low
-/// two bits.
+/// three bits.
 #[derive(Debug)]
 pub(super) struct Pulse {
     start: Instant,
@@ -67,14 +71,16 @@ impl Pulse {
     }
 
     pub(super) fn set(&self, phase: Phase) {
-        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 2);
+        let ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX >> 3);
         let bits = match phase {
             Phase::Quiet => 0,
             Phase::Head => 1,
             Phase::Handling => 2,
             Phase::Answering => 3,
+            Phase::Streaming => 4,
+            Phase::Stalled => 5,
         };
-        self.word.store(ms << 2 | bits, Ordering::Relaxed);
+        self.word.store(ms << 3 | bits, Ordering::Relaxed);
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -84,23 +90,27 @@ impl Pulse {
     /// The phase, and since when it lasts.
     fn now(&self) -> (Phase, Instant) {
         let word = self.word.load(Ordering::Relaxed);
-        let phase = match word & 3 {
+        let phase = match word & 7 {
             0 => Phase::Quiet,
             1 => Phase::Head,
             2 => Phase::Handling,
-            _ => Phase::Answering,
+            3 => Phase::Answering,
+            4 => Phase::Streaming,
+            _ => Phase::Stalled,
         };
-        (phase, self.start + Duration::from_millis(word >> 2))
+        (phase, self.start + Duration::from_millis(word >> 3))
     }
 
-    /// When the present phase has lasted too long. A request that is being worked on has no
-    /// deadline here; the answer is then when to look again.
+    /// When the present phase has lasted too long. A request that is being worked on, or a stream,
+    /// has no deadline here; the answer is then when to look again.
     pub(super) fn deadline(&self, quiet: Duration, head: Duration) -> Deadline {
         let (phase, since) = self.now();
         match phase {
-            Phase::Quiet | Phase::Answering => Deadline::CloseAt(since + quiet),
+            Phase::Quiet | Phase::Answering | Phase::Stalled => Deadline::CloseAt(since + quiet),
             Phase::Head => Deadline::CloseAt(since + head),
             Phase::Handling => Deadline::LookAgainIn(head),
+            // It stalls when it does, and not before.
+            Phase::Streaming => Deadline::LookAgainIn(quiet),
         }
     }
 }
@@ -138,8 +148,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Clocked<S> {
 
 impl<S: AsyncWrite + Unpin> Clocked<S> {
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(_))) && self.pulse.phase() == Phase::Answering {
-            self.pulse.set(Phase::Answering);
+        match (self.pulse.phase(), &written) {
+            (Phase::Answering, Poll::Ready(Ok(_))) => self.pulse.set(Phase::Answering),
+            (Phase::Streaming, Poll::Pending) => self.pulse.set(Phase::Stalled),
+            (Phase::Stalled, Poll::Ready(Ok(_))) => self.pulse.set(Phase::Streaming),
+            _ => {}
         }
         written
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::clocked::{Clocked, Deadline, Phase, Pulse};
 use super::open::Entry;
 use super::{HEAD_BYTES_MAX, HEADERS_MAX, Limits};
-use crate::http::Line;
+use crate::http::{Held, Line, Streamed};
 
 /// Bytes read at once. A body passes through it piece by piece.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -25,17 +25,18 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const DRAIN_QUIET: Duration = Duration::from_secs(1);
 
 /// Serves the requests of one connection, until it is closed by either side. A client that hangs
-/// up while its request is worked on has the request's future dropped.
+/// up while its request is worked on has the request's future dropped. Whoever takes the connection
+/// over, as a WebSocket does, holds on to `held`.
 pub(super) async fn serve(
     stream: TcpStream,
     router: Router,
     limits: Limits,
-    entry: Entry,
+    held: Arc<Entry>,
     mut draining: watch::Receiver<bool>,
 ) {
     // Small answers are not held back for company; where that fails they are merely later.
     drop(stream.set_nodelay(true));
-    let pulse = entry.pulse();
+    let pulse = held.pulse();
     let stream = TokioIo::new(Clocked {
         stream,
         pulse: Arc::clone(pulse),
@@ -44,11 +45,17 @@ pub(super) async fn serve(
     let service = service_fn(|mut request: Request<Incoming>| {
         pulse.set(Phase::Handling);
         request.extensions_mut().insert(line.clone());
+        request
+            .extensions_mut()
+            .insert(Held::new(Arc::clone(&held) as _));
         let pulse = Arc::clone(pulse);
         let response = router.clone().call(request);
         async move {
             let response = response.await;
-            pulse.set(Phase::Answering);
+            pulse.set(match &response {
+                Ok(response) if is_stream(response) => Phase::Streaming,
+                _ => Phase::Answering,
+            });
             response
         }
     });
@@ -60,6 +67,7 @@ pub(super) async fn serve(
             // An answer's bytes are let go when they are written and not when they are copied.
             .writev(true)
             .serve_connection(stream, service)
+            .with_upgrades()
     );
     // Dropped before the connection, and with it what was not written.
     let _cut = CutAtEnd(line.clone());
@@ -76,6 +84,12 @@ pub(super) async fn serve(
             () = pulse.was_let_go() => connection.as_mut().graceful_shutdown(),
         }
     }
+}
+
+/// Whether its connection is for a stream from now on.
+fn is_stream<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+        || response.extensions().get::<Streamed>().is_some()
 }
 
 /// Tells a line that it is over, however it ends.

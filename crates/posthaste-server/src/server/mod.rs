@@ -25,7 +25,8 @@ use open::Open;
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Most connections at once. A further one takes the place of the one that has been idle for
-    /// longest; where none is, it is answered 503 and closed. Default 4096.
+    /// longest; where none is, it is answered 503 and closed. Default 12,288: a stream
+    /// keeps its connection, and there may be 10,000 of them.
     pub connections_max: u32,
     /// Longest time for a request's head, from its first byte. Default 10 s.
     pub head_timeout: Duration,
@@ -53,7 +54,7 @@ const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: 4_096,
+            connections_max: 12_288,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(30),
@@ -116,7 +117,7 @@ pub async fn serve(
             continue;
         };
         let slot = Arc::clone(&slots).try_acquire_owned().ok();
-        let place = slot.map(|slot| (slot, open.enter()));
+        let place = slot.map(|slot| open.enter(slot));
         if place.is_none() && !open.let_one_go() {
             tokio::spawn(turn_away(stream));
             continue;
@@ -129,12 +130,12 @@ pub async fn serve(
                 // Whoever was let go may have begun with a request.
                 None => {
                     let slot = wait_for_slot(slots, limits.head_timeout).await;
-                    slot.map(|slot| (slot, open.enter()))
+                    slot.map(|slot| open.enter(slot))
                 }
             };
             match place {
-                Some((_slot, entry)) => {
-                    connection::serve(stream, router, limits, entry, draining).await;
+                Some(entry) => {
+                    connection::serve(stream, router, limits, Arc::new(entry), draining).await;
                 }
                 None => turn_away(stream).await,
             }

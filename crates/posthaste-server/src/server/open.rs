@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::clocked::Pulse;
 
 /// The pulse of each open connection.
@@ -16,8 +18,8 @@ struct Connections {
 }
 
 impl Open {
-    /// Adds a connection, for as long as its entry lives.
-    pub(super) fn enter(&self) -> Entry {
+    /// Adds a connection, which holds its slot for as long as its entry lives.
+    pub(super) fn enter(&self, slot: OwnedSemaphorePermit) -> Entry {
         let pulse = Arc::new(Pulse::new());
         let mut all = self.lock();
         all.entered += 1;
@@ -27,6 +29,7 @@ impl Open {
             open: self.clone(),
             number,
             pulse,
+            _slot: slot,
         }
     }
 
@@ -53,6 +56,7 @@ pub(super) struct Entry {
     open: Open,
     number: u64,
     pulse: Arc<Pulse>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Entry {

@@ -89,7 +89,7 @@ async fn beat_once(shared: &Shared, leases: &[(JobId, Token)]) {
         Err(error) => return shared.work.trouble("heartbeat", &error),
     };
     for (&(id, token), answer) in leases.iter().zip(answers) {
-        match answer.map(|committed| committed.replies.first().copied()) {
+        match answer.map(|committed| committed.replies.first().cloned()) {
             Ok(Some(Reply::Extended { cancelled: true })) => {
                 shared.running.stop(id, token, Stop::Cancelled);
             }

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use posthaste_core::Store;
-use posthaste_server::{Served, router, server};
+use posthaste_server::{Served, Streams, router, server};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -37,7 +37,12 @@ impl Server {
 
     /// Serves `store`.
     pub(crate) fn over(store: Watched, limits: server::Limits) -> Self {
-        let served = Served::new(Arc::new(store.clone()) as Arc<dyn Store>);
+        Self::streaming(store, limits, Streams::default())
+    }
+
+    /// Serves `store`, with streams of that sort.
+    pub(crate) fn streaming(store: Watched, limits: server::Limits, streams: Streams) -> Self {
+        let served = Served::new(Arc::new(store.clone()) as Arc<dyn Store>).with_streams(streams);
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

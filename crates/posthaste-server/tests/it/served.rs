@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use posthaste::HttpStore;
 use posthaste_core::command::Committed;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, TailJob};
+use posthaste_core::topic::{TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{Commit, JobId, Result, Store, WallMs};
 use posthaste_log::{Clock, Location, Log, ManualClock, Options};
@@ -312,6 +313,39 @@ impl Store for Remote {
 
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
         self.call(move |store| async move { store.tail(ask).await })
+    }
+
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
+        self.call(move |store| async move { store.read(ask).await })
+    }
+
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>> {
+        self.call(move |store| async move { store.topics().await })
+    }
+
+    fn lease_events(
+        &self,
+        ask: posthaste_core::group::EventAsk,
+    ) -> PortFuture<'_, Result<posthaste_core::group::LeasedEvents>> {
+        self.call(move |store| async move { store.lease_events(ask).await })
+    }
+
+    fn tail_group(
+        &self,
+        ask: posthaste_core::port::TailGroup,
+    ) -> PortFuture<'_, Result<posthaste_core::group::GroupView>> {
+        self.call(move |store| async move { store.tail_group(ask).await })
+    }
+
+    fn groups(&self) -> PortFuture<'_, Result<Vec<posthaste_core::group::GroupView>>> {
+        self.call(move |store| async move { store.groups().await })
+    }
+
+    fn kept(
+        &self,
+        ask: posthaste_core::port::KeptAsk,
+    ) -> PortFuture<'_, Result<posthaste_core::group::KeptPage>> {
+        self.call(move |store| async move { store.kept(ask).await })
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {

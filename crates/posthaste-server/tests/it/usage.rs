@@ -84,7 +84,8 @@ fn every_help_ends_with_the_exit_codes() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{command:?}");
         assert!(
-            said.trim_end().ends_with("8  written by a newer version"),
+            said.trim_end()
+                .ends_with("9  what was to be read on from is gone (tail)"),
             "{said}"
         );
     }

@@ -1,23 +1,26 @@
-//! A store that can be asked how many ask it for work.
+//! A store that can be asked how many ask it for work, or for events.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use posthaste_core::command::Committed;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, TailJob};
+use posthaste_core::topic::{Gap, GapReason, ReadFrom, TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{Commit, JobId, Result, Store, WallMs};
 use posthaste_log::{Location, Log, ManualClock, Options};
 
-/// A store in memory on a clock that stands still, and how many leases of it are pending.
+/// A store in memory on a clock that stands still, and how many leases and reads of it are pending.
 #[derive(Clone)]
 pub(crate) struct Watched {
     store: Arc<Log>,
     pub(crate) clock: ManualClock,
     pending: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
+    forgotten: Arc<AtomicU64>,
 }
 
-/// One pending lease, until it is dropped.
+/// One pending lease or read, until it is dropped.
 struct Pending(Arc<AtomicUsize>);
 
 impl Drop for Pending {
@@ -40,6 +43,8 @@ impl Watched {
             store: Arc::new(Log::open(options).expect("a store")),
             clock,
             pending: Arc::default(),
+            reads: Arc::default(),
+            forgotten: Arc::default(),
         }
     }
 
@@ -53,6 +58,39 @@ impl Watched {
         while self.pending() != many {
             std::thread::yield_now();
         }
+    }
+}
+
+impl Watched {
+    /// Waits until exactly `many` reads of topics are pending that may wait.
+    pub(crate) fn wait_for_reads(&self, many: usize) {
+        while self.reads.load(Ordering::SeqCst) != many {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Watched {
+    /// From now on reads at places before that one find a gap, as if retention had been there.
+    pub(crate) fn forget_before(&self, sequence: u64) {
+        self.forgotten.store(sequence, Ordering::SeqCst);
+    }
+
+    async fn gap(&self, ask: &TailTopic) -> Result<Option<TopicRead>> {
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
+        let ReadFrom::Position(position) = ask.from else {
+            return Ok(None);
+        };
+        let topics = self.store.topics().await?;
+        let topic = topics.iter().find(|topic| topic.name == ask.topic);
+        let gap = topic
+            .filter(|_| position.sequence < forgotten)
+            .map(|topic| Gap {
+                reason: GapReason::Retention,
+                earliest: position.at(forgotten),
+                end: topic.end,
+            });
+        Ok(gap.map(TopicRead::Gap))
     }
 }
 
@@ -71,6 +109,49 @@ impl Store for Watched {
 
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
         self.store.tail(ask)
+    }
+
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
+        Box::pin(async move {
+            let waits = ask.wait_ms > 0;
+            let _pending = waits.then(|| {
+                self.reads.fetch_add(1, Ordering::SeqCst);
+                Pending(Arc::clone(&self.reads))
+            });
+            match self.gap(&ask).await? {
+                Some(gap) => Ok(gap),
+                None => self.store.read(ask).await,
+            }
+        })
+    }
+
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>> {
+        self.store.topics()
+    }
+
+    fn lease_events(
+        &self,
+        ask: posthaste_core::group::EventAsk,
+    ) -> PortFuture<'_, Result<posthaste_core::group::LeasedEvents>> {
+        self.store.lease_events(ask)
+    }
+
+    fn tail_group(
+        &self,
+        ask: posthaste_core::port::TailGroup,
+    ) -> PortFuture<'_, Result<posthaste_core::group::GroupView>> {
+        self.store.tail_group(ask)
+    }
+
+    fn groups(&self) -> PortFuture<'_, Result<Vec<posthaste_core::group::GroupView>>> {
+        self.store.groups()
+    }
+
+    fn kept(
+        &self,
+        ask: posthaste_core::port::KeptAsk,
+    ) -> PortFuture<'_, Result<posthaste_core::group::KeptPage>> {
+        self.store.kept(ask)
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {

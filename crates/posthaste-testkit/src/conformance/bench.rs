@@ -11,6 +11,7 @@ use posthaste_core::ids::JobId;
 use posthaste_core::job::{JobState, NewJob, Outcome, Payload, Priority};
 use posthaste_core::port::{LeaseAsk, Leased, Store};
 use posthaste_core::time::WallMs;
+use posthaste_core::topic::TopicView;
 use posthaste_core::view::{JobFilter, JobView, QueueView};
 
 use super::words::{ask, enqueue, kind, queue, settle};
@@ -35,6 +36,7 @@ pub struct Bench<'a> {
 pub struct Seen {
     jobs: Vec<JobView>,
     queues: Vec<QueueView>,
+    topics: Vec<TopicView>,
 }
 
 impl<'a> Bench<'a> {
@@ -84,7 +86,8 @@ impl<'a> Bench<'a> {
         self.store.replace(opened);
     }
 
-    fn step(&self) -> Arc<dyn Store> {
+    /// The store, opened again where that is asked for.
+    pub(super) fn step(&self) -> Arc<dyn Store> {
         if self.restarts {
             let count = self.restarted.replace(self.restarted.get() + 1);
             self.restart(if count.is_multiple_of(2) {
@@ -150,7 +153,7 @@ impl<'a> Bench<'a> {
     pub fn one(&self, command: Command) -> Result<Reply> {
         let answer = self.commit(vec![command])?;
         assert_eq!(answer.replies.len(), 1, "one reply for one command");
-        Ok(answer.replies[0])
+        Ok(answer.replies[0].clone())
     }
 
     /// Enqueues a job that must be accepted, and says under which id.
@@ -222,7 +225,7 @@ impl<'a> Bench<'a> {
             progress: Some(Payload::json("{\"done\":1}")),
         };
         let mut answers = block_on(store.commit(vec![Commit::one(command)])).expect("answers");
-        answers.remove(0).map(|answer| answer.replies[0])
+        answers.remove(0).map(|answer| answer.replies[0].clone())
     }
 
     /// One job, which must be there.
@@ -286,6 +289,7 @@ impl<'a> Bench<'a> {
         Seen {
             jobs: self.list(&JobFilter::default(), 1_000),
             queues: self.queues(),
+            topics: self.topics(),
         }
     }
 

@@ -59,6 +59,32 @@ macro_rules! with_conformance_cases {
                 edit_a_dead_job edit_what_cannot_be queue_settings totals
             }
             listing { pages filters nothing health }
+            topics {
+                publishing_makes_the_topic events_come_back_as_they_were
+                a_key_names_the_partition partitions_are_counted_by_themselves
+                a_chosen_id_is_published_once another_source_or_topic_is_another_event
+                an_id_that_nobody_chose_says_nothing a_chosen_id_holds_within_a_commit
+                a_chosen_id_is_remembered_for_ten_minutes a_refused_commit_takes_no_id
+                a_refusal_undoes_what_was_published a_refused_commit_makes_no_topic
+                a_refused_publish_undoes_a_settle events_come_with_the_settle
+                events_of_a_repeated_settle_are_not_published_again
+                a_repeated_commit_tells_the_same_places a_later_command_sees_what_was_published
+                settings_are_kept partitions_are_fixed settings_have_bounds
+                a_deleted_topic_is_not_there a_topic_made_again_is_another
+                a_topic_made_again_may_have_other_partitions
+                an_event_has_bounds the_largest_event_is_kept a_commit_has_so_many_events
+                publishing_never_goes_back_in_time
+            }
+            reads {
+                from_the_earliest from_the_latest from_a_position from_an_offset from_a_time
+                the_order_is_that_of_publishing pages_end_to_end offsets_are_dense
+                of_one_partition of_some_types of_some_keys every_filter_holds
+                filtered_pages_end_to_end
+                an_empty_page_stays_where_it_is past_the_end another_history_is_a_gap
+                a_deleted_topics_cursor_is_a_gap what_retention_took_is_a_gap
+                the_newest_of_a_key_stays bad_asks_of_a_topic no_such_topic
+                a_page_ends_with_its_bytes
+            }
         } {
             waits {
                 a_job_behind_many_that_expired_is_found
@@ -66,6 +92,14 @@ macro_rules! with_conformance_cases {
                 a_freed_slot_wakes a_lapse_wakes a_wait_ends who_hangs_up_takes_nothing
                 an_untaken_lease_comes_back a_tail_tells_the_end a_tail_ends a_tail_of_nothing
                 closed
+            }
+            tails {
+                a_publish_wakes a_publish_elsewhere_does_not_wake only_wanted_events_wake
+                only_events_of_its_partition_wake what_is_there_needs_no_wait
+                a_wait_that_ends_has_gone_on many_readers_hear_of_one_event
+                a_reader_sees_what_he_published a_reader_follows_a_publisher
+                who_hangs_up_misses_nothing a_refused_publish_wakes_nobody
+                a_deleted_topic_ends_the_wait closing_ends_the_wait
             }
         } {
             restart {

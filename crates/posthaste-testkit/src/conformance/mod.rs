@@ -14,12 +14,16 @@ pub mod keys;
 pub mod leases;
 pub mod listing;
 pub mod operate;
+pub mod reads;
 pub mod restart;
 pub mod settle;
+pub mod tails;
 pub mod times;
+pub mod topics;
 pub mod waits;
 
 mod bench;
+mod events;
 mod list;
 pub mod words;
 

@@ -103,7 +103,7 @@ pub fn a_lapse_wakes(bench: &Bench<'_>) {
 }
 
 /// Lets time pass until `answered` says so: when an asker's wait began is for the store to say.
-fn pass_until(bench: &Bench<'_>, mut answered: impl FnMut() -> bool) {
+pub(super) fn pass_until(bench: &Bench<'_>, mut answered: impl FnMut() -> bool) {
     let over = bench.eventually(|| {
         bench.advance(100);
         thread::park_timeout(Duration::from_micros(200));

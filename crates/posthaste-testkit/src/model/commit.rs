@@ -6,8 +6,10 @@ use posthaste_core::ids::JobId;
 use posthaste_core::job::{DeadReason, JobState, NewJob, OnConflict, Start, UniqueBy};
 use posthaste_core::limits;
 use posthaste_core::time::WallMs;
+use posthaste_core::topic::NewEvent;
 
 use super::settle::check_outcome;
+use super::topics::{check_events, check_settings};
 use super::{JobKey, Model, Row, refusal};
 
 impl Model {
@@ -32,6 +34,9 @@ impl Model {
                 self.queue(queue).set(settings);
                 Ok(Reply::Configured)
             }
+            Command::Publish { topic, events } => self.publish(topic, events),
+            Command::SetTopic { topic, settings } => self.set_topic(topic, settings),
+            Command::DeleteTopic(topic) => self.delete_topic(topic),
             other => Err(refusal(
                 ErrorKind::Unsupported,
                 &format!("the model does not know {other:?}"),
@@ -135,6 +140,8 @@ impl Model {
         match command {
             Command::Enqueue(job) => self.check_job(job),
             Command::Settle { outcome, .. } => check_outcome(outcome),
+            Command::Publish { events, .. } => check_events(events),
+            Command::SetTopic { settings, .. } => check_settings(settings),
             _ => Ok(()),
         }
     }
@@ -290,21 +297,40 @@ fn existing(id: JobId, state: JobState) -> Reply {
     }
 }
 
-/// Whether two jobs say the same, whoever minted their ids.
 /// Whether a command belongs to the settle before it.
 pub(super) fn follows(command: &Command) -> bool {
     !matches!(command, Command::Settle { .. } | Command::Heartbeat { .. })
 }
 
-/// Whether a commit says the same again; new jobs may have other ids then.
+/// Whether a commit says the same again; new jobs, and events whose ids nobody chose, may have other
+/// ids then.
 pub(super) fn same_commands(a: &[Command], b: &[Command]) -> bool {
     let same = |pair: (&Command, &Command)| match pair {
         (Command::Enqueue(a), Command::Enqueue(b)) => same_body(a, b),
+        (
+            Command::Publish { topic, events },
+            Command::Publish {
+                topic: of,
+                events: others,
+            },
+        ) => {
+            let mut pairs = events.iter().zip(others);
+            topic == of && events.len() == others.len() && pairs.all(|(a, b)| same_event(a, b))
+        }
         (a, b) => a == b,
     };
     a.len() == b.len() && a.iter().zip(b).all(same)
 }
 
+fn same_event(a: &NewEvent, b: &NewEvent) -> bool {
+    let mut b = b.clone();
+    if !a.deduplicate {
+        b.id = a.id.clone();
+    }
+    *a == b
+}
+
+/// Whether two jobs say the same, whoever minted their ids.
 fn same_body(a: &NewJob, b: &NewJob) -> bool {
     let mut b = b.clone();
     b.id = a.id;

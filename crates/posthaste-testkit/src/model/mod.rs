@@ -1,4 +1,4 @@
-//! A second, naive job store: vectors and linear scans, written from the guarantees.
+//! A second, naive store of jobs and topics: vectors and linear scans, written from the guarantees.
 //!
 //! It is slow on purpose. It keeps everything in plain lists, looks through all of them for every
 //! question, and copies itself before each commit so that a refusal changes nothing. What it is
@@ -9,9 +9,11 @@
 mod commit;
 mod lease;
 mod passing;
+mod read;
 mod settle;
 mod show;
 mod store;
+mod topics;
 
 use std::sync::Arc;
 
@@ -25,9 +27,11 @@ use posthaste_core::view::Totals;
 
 use commit::follows;
 
+pub use read::{Look, Readable};
 pub use store::ModelStore;
+pub use topics::Memory;
 
-/// Every job, queue, key and applied settle, each in a list.
+/// Every job, queue, key, applied settle and topic, each in a list.
 #[derive(Clone, Debug)]
 pub struct Model {
     now: Now,
@@ -36,6 +40,11 @@ pub struct Model {
     job_keys: Vec<JobKey>,
     commit_keys: Vec<TakenCommit>,
     settles: Vec<Applied>,
+    topics: Vec<topics::Topic>,
+    /// The number of the topic that was made last.
+    last_topic: u32,
+    /// The latest instant at which events were published.
+    latest_memory: WallMs,
     /// The newest token that was handed out.
     token: u64,
     /// The turn of the job that became ready last.
@@ -134,6 +143,9 @@ impl Model {
             job_keys: Vec::new(),
             commit_keys: Vec::new(),
             settles: Vec::new(),
+            topics: Vec::new(),
+            last_topic: 0,
+            latest_memory: wall,
             token: 0,
             order: 0,
         }
@@ -169,6 +181,13 @@ impl Model {
         for (index, command) in commit.commands.iter().enumerate() {
             self.check(command)
                 .map_err(|error| error.at_command(index))?;
+        }
+        let events = commit.commands.iter().map(|command| match command {
+            Command::Publish { events, .. } => events.len(),
+            _ => 0,
+        });
+        if events.sum::<usize>() > limits::EVENTS_PER_COMMIT_MAX {
+            return Err(refusal(ErrorKind::TooLarge, "too many events"));
         }
         let before = self.clone();
         let mut replies = Vec::new();

@@ -66,6 +66,9 @@ impl Model {
         for applied in &mut self.settles {
             applied.old |= applied.at.plus(limits::SETTLE_MEMORY_MS) <= now.wall;
         }
+        for topic in &mut self.topics {
+            topic.fade(now.wall);
+        }
     }
 
     pub(super) fn expire(&mut self) {

@@ -10,6 +10,7 @@ use posthaste_core::ids::JobId;
 use posthaste_core::limits;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
 use posthaste_core::time::{MonoMs, WallMs};
+use posthaste_core::topic::{TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 
 use super::Model;
@@ -148,6 +149,56 @@ impl Store for ModelStore {
             }
             Poll::Ready(Ok(view))
         }))
+    }
+
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
+        let mut begun: Option<(TailTopic, MonoMs)> = None;
+        Box::pin(poll_fn(move |context| {
+            let mut shared = self.lock();
+            shared.open()?;
+            if begun.is_none() {
+                let end = shared.end_of_wait(ask.wait_ms);
+                begun = Some((shared.model.settled_ask(&ask)?, end));
+            }
+            let Some((ask, end)) = &begun else {
+                return Poll::Pending;
+            };
+            let answer = shared.model.read(ask)?;
+            if answer.is_none() && shared.model.now().mono < *end {
+                shared.waiting.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(answer.map_or_else(|| shared.model.nothing_yet(ask), Ok))
+        }))
+    }
+
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>> {
+        Box::pin(async move { self.ask(Model::topic_views) })
+    }
+
+    fn lease_events(
+        &self,
+        _ask: posthaste_core::group::EventAsk,
+    ) -> PortFuture<'_, Result<posthaste_core::group::LeasedEvents>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    }
+
+    fn tail_group(
+        &self,
+        _ask: posthaste_core::port::TailGroup,
+    ) -> PortFuture<'_, Result<posthaste_core::group::GroupView>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    }
+
+    fn groups(&self) -> PortFuture<'_, Result<Vec<posthaste_core::group::GroupView>>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    }
+
+    fn kept(
+        &self,
+        _ask: posthaste_core::port::KeptAsk,
+    ) -> PortFuture<'_, Result<posthaste_core::group::KeptPage>> {
+        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {

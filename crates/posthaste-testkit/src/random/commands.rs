@@ -70,7 +70,7 @@ impl Life<'_> {
     }
 
     fn draw_command(&mut self) -> Command {
-        match self.draw.below(40) {
+        match self.draw.below(52) {
             0..14 => Command::Enqueue(Box::new(self.draw_job())),
             14..24 => self.draw_settle(),
             24..27 => {
@@ -86,10 +86,11 @@ impl Life<'_> {
             30..33 => Command::Retry(self.draw_id()),
             33..36 => Command::Delete(self.draw_id()),
             36..39 => self.draw_edit(),
-            _ => Command::Configure {
+            39 => Command::Configure {
                 queue: queue(self.draw.word(&QUEUES)),
                 settings: self.draw.settings(),
             },
+            _ => self.draw_topic_command(),
         }
     }
 

@@ -50,7 +50,7 @@ fn is_edit_of_nothing(commit: &Commit, error: &Error) -> bool {
 /// state of then or of now.
 fn loosened(reply: &Reply) -> Reply {
     let state = JobState::Completed;
-    match *reply {
+    match reply.clone() {
         Reply::Enqueued {
             id, existing: true, ..
         } => Reply::Enqueued {
@@ -89,19 +89,25 @@ fn told(mut view: QueueView) -> QueueView {
 }
 
 impl Life<'_> {
-    /// Every job and every queue looks the same in both, at once or soon: timers are the store's
+    /// Every job, every queue and every topic looks the same in both, at once or soon: timers are the store's
     /// own business.
     pub(super) fn agree(&mut self) -> Verdict {
         let mut want: Vec<JobView> = self.model.views().into_iter().map(shown).collect();
         want.sort_by_key(|view| view.id);
         let queues: Vec<QueueView> = self.model.queue_views().into_iter().map(told).collect();
+        let topics = self.model.topic_views();
         let mut verdict = Ok(());
-        self.bench.eventually(|| {
-            let got = self.bench.list(&JobFilter::default(), 100);
+        let Self { bench, places, .. } = self;
+        bench.eventually(|| {
+            let got = bench.list(&JobFilter::default(), 100);
             verdict = same_list("the job", got.into_iter().map(shown).collect(), &want);
             if verdict.is_ok() {
-                let got = self.bench.queues().into_iter().map(told).collect();
+                let got = bench.queues().into_iter().map(told).collect();
                 verdict = same_list("the queue", got, &queues);
+            }
+            if verdict.is_ok() {
+                let got = places.our_topics(bench.topics(), &topics);
+                verdict = same_list("the topic", got, &topics);
             }
             verdict.is_ok()
         });

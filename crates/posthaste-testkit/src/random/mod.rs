@@ -1,5 +1,5 @@
-//! Random lives: a store and the [`Model`] are given the same commands, leases, clock steps and
-//! restarts, and must agree after each.
+//! Random lives: a store and the [`Model`] are given the same commands, leases, reads, clock steps
+//! and restarts, and must agree after each.
 //!
 //! A run is decided by its seed alone, which is printed when it fails; `POSTHASTE_SEED` runs that
 //! one again. Where the promises leave a choice (which of several equal jobs is handed out, the
@@ -12,21 +12,27 @@
 mod commands;
 mod draw;
 mod judge;
+mod judge_read;
+mod places;
 mod reached;
+mod topics;
 
 use std::env;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use posthaste_core::command::{Command, Commit};
-use posthaste_core::ids::{JobId, Token};
+use posthaste_core::ids::{JobId, Token, TopicName};
 use posthaste_core::job::{JobState, NewJob, Outcome};
 use posthaste_core::port::{LeaseAsk, Leased};
+use posthaste_core::topic::Position;
 
 use crate::conformance::{Bench, Ending, Fixture};
 use crate::model::Model;
 use crate::{block_on, poll_once};
 use draw::Draw;
+use places::Places;
 pub use reached::Reached;
+use topics::Chosen;
 
 /// How many steps of a failed run are shown.
 const SHOWN: usize = 12;
@@ -100,6 +106,13 @@ struct Life<'a> {
     /// Commits that were applied under a key.
     keyed: Vec<Commit>,
     last_token: Token,
+    places: Places,
+    /// Places that were told, as the model tells them, to be read from.
+    cursors: Vec<Position>,
+    /// Events that were published under ids of their publishers.
+    chosen: Vec<Chosen>,
+    /// Topics that were there at some time.
+    names: Vec<TopicName>,
     /// How many days were passed at once: keys have other names after each.
     days: u32,
     reached: Reached,
@@ -119,6 +132,10 @@ impl<'a> Life<'a> {
             keyed_jobs: Vec::new(),
             keyed: Vec::new(),
             last_token: Token(0),
+            places: Places::default(),
+            cursors: Vec::new(),
+            chosen: Vec::new(),
+            names: Vec::new(),
             days: 0,
             reached: Reached::default(),
             trace: Vec::new(),
@@ -131,12 +148,13 @@ impl<'a> Life<'a> {
         let known = |it: &Leased| !model.may_be_forgotten(it.id, it.token);
         self.leases.retain(known);
         self.settled.retain(|(leased, ..)| known(leased));
-        match self.draw.below(100) {
+        match self.draw.below(112) {
             0..52 => self.commit()?,
             52..76 => self.lease()?,
             76..80 => self.hang_up()?,
             80..97 => self.clock()?,
-            _ => self.restart(),
+            97..100 => self.restart(),
+            _ => self.read()?,
         }
         self.reached.changes(&before, &self.model.views());
         self.agree()
@@ -153,12 +171,15 @@ impl<'a> Life<'a> {
         let mut expected = self.model.clone();
         let want = expected.commit(&commit);
         self.trace.push(format!("    {got:?}"));
-        judge::same_answer(&commit, got, &want)?;
+        let got = self.places.our_answer(got, &want);
+        judge::same_answer(&commit, &got, &want)?;
         self.reached.answered(&commit, &want);
-        self.model = expected;
-        if want.is_ok() {
+        let before = std::mem::replace(&mut self.model, expected);
+        if let Ok(answer) = &want {
             self.adopt(&commit)?;
             self.remember(&commit);
+            self.told(&commit, answer);
+            self.topics_changed(&before.topic_views());
         }
         Ok(())
     }

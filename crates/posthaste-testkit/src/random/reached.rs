@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use posthaste_core::command::{Command, Commit, Committed, Reply};
-use posthaste_core::error::Error;
+use posthaste_core::error::{Error, ErrorKind};
+use posthaste_core::topic::{ReadFrom, TailTopic, TopicRead};
 use posthaste_core::view::JobView;
 
 /// Everything that must be reached by a campaign; the first word says what it is.
-const EVERYTHING: [&str; 66] = [
+const EVERYTHING: [&str; 99] = [
     "enqueue",
     "settle completed",
     "settle retry",
@@ -74,7 +75,47 @@ const EVERYTHING: [&str; 66] = [
     "unique existing",
     "key existing",
     "in a commit of several",
+    "publish",
+    "publish a tombstone",
+    "set topic",
+    "delete topic",
+    "published",
+    "published before",
+    "published after it was forgotten",
+    "publish repeated",
+    "commit repeated with its places",
+    "jobs and events in one commit",
+    "publish refused invalid",
+    "set topic refused invalid",
+    "set topic refused conflict",
+    "delete topic refused not-found",
+    "events undone",
+    "new topic",
+    "topic made again",
+    "topic > gone",
+    "read from the earliest",
+    "read from a position",
+    "read from a time",
+    "read from an offset",
+    "read of a partition",
+    "read of types",
+    "read of keys",
+    "read nothing",
+    "read with more to come",
+    "read with a wait",
+    "read on",
+    "read refused invalid",
+    "read refused not-found",
+    "gap history",
+    "gap retention",
 ];
+
+fn is_of_topics(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Publish { .. } | Command::SetTopic { .. } | Command::DeleteTopic(_)
+    )
+}
 
 /// What was reached, in words, and how often.
 #[derive(Clone, Debug, Default)]
@@ -95,17 +136,77 @@ impl Reached {
     pub(super) fn answered(&mut self, commit: &Commit, answer: &Result<Committed, Error>) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return self.note(&format!("refused {}", error.kind().slug())),
+            Err(error) => return self.refused(commit, error),
         };
         if answer.repeated {
+            if answer
+                .replies
+                .iter()
+                .any(|it| matches!(it, Reply::Published(_)))
+            {
+                self.note("commit repeated with its places");
+            }
             return self.note("commit repeated");
         }
         if commit.commands.len() > 1 {
             self.note("in a commit of several");
         }
+        let of_topics = |it: &&Command| is_of_topics(it);
+        let count = commit.commands.iter().filter(of_topics).count();
+        if count > 0 && count < commit.commands.len() {
+            self.note("jobs and events in one commit");
+        }
         for (command, reply) in commit.commands.iter().zip(&answer.replies) {
             self.command(command);
             self.reply(command, reply);
+        }
+    }
+
+    fn refused(&mut self, commit: &Commit, error: &Error) {
+        let slug = error.kind().slug();
+        self.note(&format!("refused {slug}"));
+        let Some((command, before)) = error.command().and_then(|index| {
+            let (before, rest) = commit.commands.split_at_checked(index)?;
+            Some((rest.first()?, before))
+        }) else {
+            return;
+        };
+        match command {
+            Command::Publish { .. } => self.note(&format!("publish refused {slug}")),
+            Command::SetTopic { .. } => self.note(&format!("set topic refused {slug}")),
+            Command::DeleteTopic(_) => self.note(&format!("delete topic refused {slug}")),
+            _ => {}
+        }
+        if error.kind() != ErrorKind::Invalid && before.iter().any(is_of_topics) {
+            self.note("events undone");
+        }
+    }
+
+    /// What a read was answered with.
+    pub(super) fn read(&mut self, ask: &TailTopic, got: &Result<TopicRead, Error>) {
+        let page = match got {
+            Ok(TopicRead::Page(page)) => page,
+            Ok(TopicRead::Gap(gap)) => return self.note(&format!("gap {}", gap.reason.as_str())),
+            Err(error) => return self.note(&format!("read refused {}", error.kind().slug())),
+        };
+        if page.events.is_empty() {
+            return self.note("read nothing");
+        }
+        self.note(match ask.from {
+            ReadFrom::Earliest => "read from the earliest",
+            ReadFrom::Latest => "read from the latest",
+            ReadFrom::Position(_) => "read from a position",
+            ReadFrom::Time(_) => "read from a time",
+            ReadFrom::Offset { .. } => "read from an offset",
+        });
+        let asked = [
+            (ask.partition.is_some(), "read of a partition"),
+            (!ask.types.is_empty(), "read of types"),
+            (!ask.keys.is_empty(), "read of keys"),
+            (page.next < page.end, "read with more to come"),
+        ];
+        for (_, what) in asked.into_iter().filter(|it| it.0) {
+            self.note(what);
         }
     }
 
@@ -119,6 +220,14 @@ impl Reached {
             Command::Delete(_) => self.note("delete"),
             Command::Edit { .. } => self.note("edit"),
             Command::Configure { .. } => self.note("configure"),
+            Command::Publish { events, .. } => {
+                self.note("publish");
+                if events.iter().any(|event| event.payload.is_none()) {
+                    self.note("publish a tombstone");
+                }
+            }
+            Command::SetTopic { .. } => self.note("set topic"),
+            Command::DeleteTopic(_) => self.note("delete topic"),
             other => panic!("{other:?} is not among what must be reached"),
         }
     }
@@ -134,7 +243,16 @@ impl Reached {
                     self.note("key existing");
                 }
             }
+            (Reply::Published(places), _) => {
+                let existing = places.iter().any(|place| place.existing);
+                self.note(if existing {
+                    "published before"
+                } else {
+                    "published"
+                });
+            }
             (Reply::Settled { repeated: true, .. }, _) => self.note("settle repeated"),
+            (Reply::Repeated, Command::Publish { .. }) => self.note("publish repeated"),
             (Reply::Repeated, _) => self.note("follow-up repeated"),
             (Reply::Extended { cancelled: true }, _) => self.note("heartbeat cancelled"),
             _ => {}

@@ -36,7 +36,7 @@ fn ask(wait_ms: u32) -> LeaseAsk {
 
 fn commit(store: &ModelStore, command: Command) -> Reply {
     let answers = block_on(store.commit(vec![Commit::one(command)])).expect("open");
-    answers[0].as_ref().expect("accepted").replies[0]
+    answers[0].as_ref().expect("accepted").replies[0].clone()
 }
 
 fn lease(store: &ModelStore, wait_ms: u32) -> Vec<Leased> {

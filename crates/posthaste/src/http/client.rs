@@ -247,6 +247,18 @@ impl Answer {
         Err(self.problem())
     }
 
+    /// The shape that a success carries, or the gap that it ran into.
+    ///
+    /// # Errors
+    /// What the server says is wrong.
+    pub(super) fn read_or_gap<T: DeserializeOwned>(&self) -> Result<Result<T, wire::Gap>> {
+        if self.status == StatusCode::GONE {
+            let gap = wire::parse(&self.body).map_err(|error| self.foreign(&error));
+            return gap.map(Err);
+        }
+        self.read().map(Ok)
+    }
+
     /// A shape that comes with any status.
     ///
     /// # Errors

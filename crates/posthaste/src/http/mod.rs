@@ -12,10 +12,13 @@ mod line;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use posthaste_core::port::{LeaseAsk, Leased, PortFuture, TailJob};
+use posthaste_core::group::{EventAsk, GroupView, KeptPage, LeasedEvents};
+use posthaste_core::port::{KeptAsk, LeaseAsk, Leased, PortFuture, TailGroup, TailJob};
+use posthaste_core::topic::{TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{
-    Command, Commit, Committed, Error, ErrorKind, JobId, Reply, Result, Store, limits,
+    Command, Commit, Committed, Error, ErrorKind, GroupName, JobId, Reply, Result, Store,
+    TopicName, check, limits,
 };
 
 use self::asking::{Asking, Dropped};
@@ -27,14 +30,16 @@ const BATCH_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// A Posthaste server, as a [`Store`].
 ///
-/// What an ask for work brings after its caller has dropped it is given back in the background;
-/// closing the store waits for that, ten seconds at most. A program that ends without closing it
-/// leaves such jobs to their leases, which lapse.
+/// What an ask for work or for events brings after its caller has dropped it is given back in the
+/// background; closing the store waits for that, ten seconds at most. A program that ends without
+/// closing it leaves such jobs and events to their leases, which lapse.
 #[derive(Debug)]
 pub struct HttpStore {
     client: Client,
     dropped: Dropped,
     closed: AtomicBool,
+    /// Told when it is closed.
+    closing: tokio::sync::Notify,
 }
 
 impl HttpStore {
@@ -47,6 +52,7 @@ impl HttpStore {
             client: Client::new(url)?,
             dropped: Dropped::default(),
             closed: AtomicBool::new(false),
+            closing: tokio::sync::Notify::new(),
         };
         store.health().await?;
         Ok(store)
@@ -54,9 +60,21 @@ impl HttpStore {
 
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::Closed, "the store is closed").next("open it again"));
+            return Err(closed());
         }
         Ok(())
+    }
+
+    /// A call that waits, and is given up on when the store is closed.
+    async fn until_closed<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let closing = self.closing.notified();
+        tokio::pin!(closing);
+        closing.as_mut().enable();
+        self.check_open()?;
+        tokio::select! {
+            answer = call => answer,
+            () = closing => Err(closed()),
+        }
     }
 
     async fn commit_all(&self, commits: Vec<Commit>) -> Result<Vec<Result<Committed>>> {
@@ -77,26 +95,11 @@ impl HttpStore {
             match shape {
                 Shape::Settle => settle(&self.client, run, &mut answers).await?,
                 Shape::Heartbeat => self.heartbeat(run, &mut answers).await?,
-                Shape::Mixed => answers.push(self.mixed(first).await?),
+                Shape::Mixed => answers.push(mixed(&self.client, first).await?),
             }
             rest = after;
         }
         Ok(answers)
-    }
-
-    /// One commit as it is. The inner error is the server's refusal.
-    async fn mixed(&self, commit: &Commit) -> Result<Result<Committed>> {
-        let body = encode(&wire::Commit::write(commit)?)?;
-        let key = commit.key.as_ref().map(|key| &*key.key);
-        let answer = self
-            .client
-            .send(Verb::Post, "/v1/commit", Some(body), key, NO_WAIT)
-            .await?;
-        match answer.read::<wire::Committed>() {
-            Ok(committed) => committed.read().map(Ok),
-            Err(error) if is_refusal(&error) => Ok(Err(error)),
-            Err(error) => Err(error),
-        }
     }
 
     async fn heartbeat(&self, run: &[Commit], answers: &mut Vec<Result<Committed>>) -> Result<()> {
@@ -123,6 +126,27 @@ impl HttpStore {
             .send(Verb::Get, path, None, None, wait)
             .await?
             .read()
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store is closed").next("open it again")
+}
+
+/// One commit as it is. The inner error is the server's refusal.
+async fn mixed(client: &Client, commit: &Commit) -> Result<Result<Committed>> {
+    // What JSON can't say at all (a name twice, say) is refused as any store refuses it.
+    if let Err(error) = check::commit(commit) {
+        return Ok(Err(error));
+    }
+    let body = encode(&wire::Commit::write(commit)?)?;
+    let key = commit.key.as_ref().map(|key| &*key.key);
+    let path = "/v1/commit";
+    let answer = client.send(Verb::Post, path, Some(body), key, NO_WAIT);
+    match answer.await?.read::<wire::Committed>() {
+        Ok(committed) => committed.read().map(Ok),
+        Err(error) if is_refusal(&error) => Ok(Err(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -279,6 +303,47 @@ fn list_path(filter: &JobFilter, cursor: Option<u64>, max: u32) -> String {
     path
 }
 
+/// Longest path of a request, under the server's limit for a head.
+const PATH_BYTES_MAX: usize = 12 * 1024;
+
+fn read_path(ask: &TailTopic) -> Result<String> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("from", &wire::ReadFrom(ask.from).to_string());
+    query.append_pair("max", &ask.max.to_string());
+    let wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
+    query.append_pair("wait", &wire::Span(wait_ms.into()).to_string());
+    if let Some(partition) = ask.partition {
+        query.append_pair("partition", &partition.to_string());
+    }
+    for (name, filters) in [("type", &ask.types), ("key", &ask.keys)] {
+        for filter in filters {
+            query.append_pair(name, filter);
+        }
+    }
+    // A name has no character that a path could not, but for the slash.
+    let topic = ask.topic.as_str().replace('/', "%2F");
+    let path = format!("/v1/topics/{topic}/events?{}", query.finish());
+    if path.len() > PATH_BYTES_MAX {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "the read's types and keys make a request of {} bytes",
+                path.len()
+            ),
+        )
+        .next(format!("name fewer: at most {PATH_BYTES_MAX} bytes")));
+    }
+    Ok(path)
+}
+
+/// The path of a group, and of something at it.
+fn group_path(topic: &TopicName, group: &GroupName, of: &str) -> String {
+    // A name has no character that a path could not, but for the slash.
+    let plain = |name: &str| name.replace('/', "%2F");
+    let (topic, group) = (plain(topic.as_str()), plain(group.as_str()));
+    format!("/v1/groups/{topic}/{group}{of}")
+}
+
 impl Store for HttpStore {
     fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
         Box::pin(self.commit_all(commits))
@@ -287,7 +352,7 @@ impl Store for HttpStore {
     fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
         Box::pin(async move {
             self.check_open()?;
-            Asking::new(&self.client, &self.dropped, &ask)?.await
+            Asking::new(&self.client, &self.dropped, ask)?.await
         })
     }
 
@@ -297,6 +362,75 @@ impl Store for HttpStore {
             let path = format!("/v1/jobs/{}?wait={}", ask.id, wire::Span(wait_ms.into()));
             let wait = Duration::from_millis(wait_ms.into());
             self.get::<wire::JobView>(&path, wait).await?.read()
+        })
+    }
+
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
+        Box::pin(async move {
+            let wait = Duration::from_millis(ask.wait_ms.min(limits::WAIT_MS_MAX).into());
+            let path = read_path(&ask)?;
+            let answer = self.client.send(Verb::Get, &path, None, None, wait);
+            Ok(
+                match self
+                    .until_closed(answer)
+                    .await?
+                    .read_or_gap::<wire::EventPage>()?
+                {
+                    Ok(page) => TopicRead::Page(page.read()?),
+                    Err(gap) => TopicRead::Gap(gap.read()?),
+                },
+            )
+        })
+    }
+
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>> {
+        Box::pin(async move {
+            let topics: wire::Topics = self.get("/v1/topics", NO_WAIT).await?;
+            topics.topics.iter().map(wire::TopicView::read).collect()
+        })
+    }
+
+    fn lease_events(&self, ask: EventAsk) -> PortFuture<'_, Result<LeasedEvents>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
+            let ask = EventAsk { wait_ms, ..ask };
+            Asking::new(&self.client, &self.dropped, ask)?.await
+        })
+    }
+
+    fn tail_group(&self, ask: TailGroup) -> PortFuture<'_, Result<GroupView>> {
+        Box::pin(async move {
+            let wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
+            let mut path = group_path(&ask.topic, &ask.group, "");
+            if let Some(position) = ask.passed {
+                let wait = wire::Span(wait_ms.into());
+                // A cursor says where to read on: behind the event that is to be passed.
+                path.push_str(&format!("?passed={}&wait={wait}", position.plus(1)));
+            }
+            let wait = Duration::from_millis(wait_ms.into());
+            let view = self.get::<wire::GroupView>(&path, wait);
+            self.until_closed(view).await?.read()
+        })
+    }
+
+    fn groups(&self) -> PortFuture<'_, Result<Vec<GroupView>>> {
+        Box::pin(async move {
+            let groups: wire::Groups = self.get("/v1/groups", NO_WAIT).await?;
+            let groups = groups.groups.into_iter();
+            groups.map(wire::GroupView::read).collect()
+        })
+    }
+
+    fn kept(&self, ask: KeptAsk) -> PortFuture<'_, Result<KeptPage>> {
+        Box::pin(async move {
+            let of = if ask.dead { "/dead" } else { "/parked" };
+            let mut path = group_path(&ask.topic, &ask.group, of);
+            path.push_str(&format!("?max={}", ask.max.clamp(1, limits::PAGE_MAX)));
+            if let Some(cursor) = ask.cursor {
+                path.push_str(&format!("&cursor={cursor}"));
+            }
+            self.get::<wire::KeptPage>(&path, NO_WAIT).await?.read()
         })
     }
 
@@ -346,6 +480,7 @@ impl Store for HttpStore {
     fn close(&self) -> PortFuture<'_, Result<()>> {
         Box::pin(async move {
             self.closed.store(true, Ordering::Release);
+            self.closing.notify_waiters();
             self.dropped.none().await;
             Ok(())
         })

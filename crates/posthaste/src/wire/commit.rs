@@ -1,15 +1,19 @@
 //! The commit verb: mixed commands, all or none.
 
 use posthaste_core::{
-    Command as Core, Commit as CoreCommit, Committed as CoreCommitted, Error, ErrorKind, JobId,
-    QueueName, Reply as CoreReply, Result, command,
+    Command as Core, Commit as CoreCommit, Committed as CoreCommitted, Error, ErrorKind, GroupName,
+    JobId, Position, QueueName, Reply as CoreReply, Result, TopicName, command,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::group::{
+    EventsSettled, GroupRef, MemberRef, Moved, Redrive, ResetGroup, SetGroup, SettleEvents, Unpark,
+};
 use super::job::{read_priority, read_state};
 use super::payload::{self, Written, present};
 use super::queue::ConfigureQueue;
+use super::topic::{Publish, Published, PublishedEvents, SetTopic, TopicRef};
 use super::{Enqueued, Heartbeat, Instant, NewJob, Settle};
 
 /// Commands to apply together: `POST /v1/commit`. The header `Idempotency-Key` covers the whole.
@@ -44,6 +48,28 @@ pub enum Command {
     Edit(EditJob),
     /// Set what is given of a queue's settings.
     Configure(ConfigureQueue),
+    /// Publish events.
+    Publish(Publish),
+    /// Set what is given of a topic's settings; makes the topic where there is none.
+    SetTopic(SetTopic),
+    /// Forget a topic and every event of it.
+    DeleteTopic(TopicRef),
+    /// Set what is given of a group's settings; makes the group where there is none.
+    SetGroup(SetGroup),
+    /// Forget a group, its parked events and its dead letters.
+    DeleteGroup(GroupRef),
+    /// End the handling of events.
+    SettleEvents(SettleEvents),
+    /// Say that a member of a group is alive.
+    Beat(MemberRef),
+    /// A member leaves its group.
+    Leave(MemberRef),
+    /// Have a group go on elsewhere.
+    ResetGroup(ResetGroup),
+    /// Decide on parked events.
+    Unpark(Unpark),
+    /// Have dead letters handled again.
+    Redrive(Redrive),
 }
 
 /// Which job: `{"id":"…"}`.
@@ -243,7 +269,53 @@ impl Command {
                 queue: QueueName::new(&configure.queue)?,
                 settings: configure.settings(),
             },
+            Self::Publish(publish) => {
+                let (topic, events) = publish.read(mint)?;
+                Core::Publish { topic, events }
+            }
+            Self::SetTopic(set) => {
+                let (topic, settings) = set.read()?;
+                Core::SetTopic { topic, settings }
+            }
+            Self::DeleteTopic(topic) => Core::DeleteTopic(TopicName::new(&topic.topic)?),
+            Self::SetGroup(set) => set.read()?,
+            Self::DeleteGroup(of) => Core::DeleteGroup {
+                topic: TopicName::new(&of.topic)?,
+                group: GroupName::new(&of.group)?,
+            },
+            Self::SettleEvents(settle) => settle.read()?,
+            Self::Beat(member) => {
+                let (topic, group, token) = member.read()?;
+                Core::Beat {
+                    topic,
+                    group,
+                    token,
+                }
+            }
+            Self::Leave(member) => {
+                let (topic, group, token) = member.read()?;
+                Core::Leave {
+                    topic,
+                    group,
+                    token,
+                }
+            }
+            Self::ResetGroup(reset) => reset.read()?,
+            Self::Unpark(unpark) => unpark.read()?,
+            Self::Redrive(redrive) => redrive.read()?,
         })
+    }
+
+    /// The topic and the position of the kept event that it names by a cursor. Nothing else tells
+    /// whether that is of the topic's history.
+    #[must_use]
+    pub fn named_by_cursor(&self) -> Option<(&str, Position)> {
+        let (topic, place) = match self {
+            Self::Unpark(unpark) => (&unpark.topic, unpark.position),
+            Self::Redrive(redrive) => (&redrive.topic, redrive.position),
+            _ => return None,
+        };
+        Some((topic, place?.position?))
     }
 
     /// How `command` is written.
@@ -268,6 +340,60 @@ impl Command {
             Core::Configure { queue, settings } => {
                 Self::Configure(ConfigureQueue::write(queue, settings))
             }
+            Core::Publish { topic, events } => Self::Publish(Publish::write(topic, events)),
+            Core::SetTopic { topic, settings } => Self::SetTopic(SetTopic::write(topic, settings)),
+            Core::DeleteTopic(topic) => Self::DeleteTopic(TopicRef {
+                topic: topic.to_string(),
+            }),
+            of_group => return Self::write_of_group(of_group),
+        })
+    }
+
+    fn write_of_group(command: &Core) -> Result<Self> {
+        Ok(match command {
+            Core::SetGroup {
+                topic,
+                group,
+                settings,
+                from,
+            } => Self::SetGroup(SetGroup::write(topic, group, settings, *from)),
+            Core::DeleteGroup { topic, group } => Self::DeleteGroup(GroupRef {
+                topic: topic.to_string(),
+                group: group.to_string(),
+            }),
+            Core::SettleEvents {
+                topic,
+                group,
+                token,
+                ends,
+            } => Self::SettleEvents(SettleEvents::write(topic, group, *token, ends)),
+            Core::Beat {
+                topic,
+                group,
+                token,
+            } => Self::Beat(MemberRef::write(topic, group, *token)),
+            Core::Leave {
+                topic,
+                group,
+                token,
+            } => Self::Leave(MemberRef::write(topic, group, *token)),
+            Core::ResetGroup {
+                topic,
+                group,
+                to,
+                force,
+            } => Self::ResetGroup(ResetGroup::write(topic, group, *to, *force)),
+            Core::Unpark {
+                topic,
+                group,
+                which,
+                how,
+            } => Self::Unpark(Unpark::write(topic, group, *which, *how)),
+            Core::Redrive {
+                topic,
+                group,
+                which,
+            } => Self::Redrive(Redrive::write(topic, group, *which)),
             _ => {
                 return Err(Error::new(
                     ErrorKind::Unsupported,
@@ -309,10 +435,18 @@ pub enum Reply {
     Extended(Extended),
     /// The job was changed.
     Changed(StateReply),
-    /// The job is forgotten.
+    /// The job, the topic or the group is forgotten.
     Deleted(Nothing),
-    /// The queue's settings are in force.
+    /// The settings of the queue, the topic or the group are in force.
     Configured(Nothing),
+    /// The events are settled.
+    EventsSettled(EventsSettled),
+    /// The member is gone.
+    Left(Nothing),
+    /// Parked events or dead letters were moved or forgotten.
+    EventsMoved(Moved),
+    /// The events are there.
+    Published(PublishedEvents),
     /// It was done with the settle before it, which is repeated, and is not done again.
     Repeated(Nothing),
 }
@@ -408,6 +542,20 @@ impl Reply {
             }),
             CoreReply::Deleted => Self::Deleted(Nothing {}),
             CoreReply::Configured => Self::Configured(Nothing {}),
+            CoreReply::EventsSettled { repeated } => Self::EventsSettled(EventsSettled {
+                repeated: *repeated,
+            }),
+            CoreReply::Left => Self::Left(Nothing {}),
+            CoreReply::EventsMoved { events, left } => Self::EventsMoved(Moved {
+                events: *events,
+                left: *left,
+            }),
+            CoreReply::Published(events) => {
+                let events = events.iter().map(|event| Published::write(event, None));
+                Self::Published(PublishedEvents {
+                    events: events.collect(),
+                })
+            }
             CoreReply::Repeated => Self::Repeated(Nothing {}),
             _ => {
                 return Err(Error::new(
@@ -438,6 +586,18 @@ impl Reply {
             },
             Self::Deleted(_) => CoreReply::Deleted,
             Self::Configured(_) => CoreReply::Configured,
+            Self::EventsSettled(settled) => CoreReply::EventsSettled {
+                repeated: settled.repeated,
+            },
+            Self::Left(_) => CoreReply::Left,
+            Self::EventsMoved(moved) => CoreReply::EventsMoved {
+                events: moved.events,
+                left: moved.left,
+            },
+            Self::Published(published) => {
+                let events = published.events.iter().map(Published::read);
+                CoreReply::Published(events.collect::<Result<_>>()?)
+            }
             Self::Repeated(_) => CoreReply::Repeated,
         })
     }

@@ -10,11 +10,14 @@
 //! - ids are UUIDs, tokens are numbers below 2⁵³;
 //! - a JSON payload is the value itself under `payload`; any other is `payload_base64` beside
 //!   `content_type`;
+//! - events come as `CloudEvents` or plain, and are told as `CloudEvents` ([`event`]);
 //! - what is absent has its default.
 //!
 //! This module refuses to decide anything about jobs, and does no I/O.
 
 mod commit;
+pub mod event;
+mod group;
 mod job;
 mod lease;
 mod names;
@@ -26,11 +29,18 @@ mod settle;
 #[cfg(test)]
 mod tests;
 mod text;
+mod topic;
 mod view;
 
 pub use commit::{
     Command, Commit, Committed, Edit, EditJob, EnqueuedReply, Extended, JobRef, Nothing, Reply,
     SettledReply, StateReply,
+};
+pub use group::{
+    EventAsk, EventEnd, EventOutcomeWord, EventPlace, EventsSettled, GroupRef, GroupSettings,
+    GroupTotals, GroupView, Groups, KeptEvent, KeptPage, LeasedEvents, MemberRef, MemberToken,
+    MemberView, Moved, Redrive, Replay, Reset, ResetGroup, SetGroup, SettleEvents, SettledEvents,
+    SettledEventsReply, Unpark, UnparkingWord, Which, WrittenKeptPage, WrittenLeasedEvents,
 };
 pub use job::{Backoff, Enqueued, EnqueuedJobs, NewJob, OnConflict, Unique};
 pub use lease::{
@@ -42,4 +52,8 @@ pub use problem::{Problem, status};
 pub use queue::{ConfigureQueue, Health, QueueSettings, QueueView, Queues, Totals};
 pub use settle::{OutcomeWord, Settle, SettleResult, SettleResults};
 pub use text::{Instant, Span};
+pub use topic::{
+    EventPage, Gap, Publish, Published, PublishedEvents, ReadFrom, Retention, SetTopic, TopicRef,
+    TopicSettings, TopicView, Topics, WrittenPage,
+};
 pub use view::{JobPage, JobView, Sweep, Swept};

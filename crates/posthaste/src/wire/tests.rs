@@ -6,8 +6,8 @@ use posthaste_core::ids::Tag;
 use posthaste_core::job::{self, OnConflict, RetryRule, Start, StateSet, Unique, UniqueBy};
 use posthaste_core::port::Leased;
 use posthaste_core::{
-    Backoff, Command as Core, JobId, JobState, KindName, Outcome, Payload, Priority, QueueName,
-    Token, WallMs, command,
+    Backoff, Command as Core, JobId, JobState, KindName, NewEvent, Outcome, Payload, Position,
+    Priority, QueueName, Token, TopicName, WallMs, command, topic,
 };
 
 use super::*;
@@ -124,6 +124,111 @@ fn commands_survive_the_wire() {
     ];
     for command in &commands {
         check_command(command);
+    }
+}
+
+#[test]
+fn commands_of_topics_survive_the_wire() {
+    let topic = TopicName::new("orders/new").expect("a topic");
+    let mut chosen = NewEvent::new("7", "order.placed", Payload::bytes("text/plain", "x"));
+    chosen.deduplicate = true;
+    chosen.source = "shop".into();
+    chosen.headers = vec![("subject".into(), "a".into())];
+    let tombstone = NewEvent {
+        payload: None,
+        ..NewEvent::new("8", "gone", Payload::json("1")).keyed("k")
+    };
+    let set = |settings| Core::SetTopic {
+        topic: topic.clone(),
+        settings,
+    };
+    let commands = [
+        Core::Publish {
+            topic: topic.clone(),
+            events: vec![chosen, tombstone],
+        },
+        set(topic::TopicSettings::default()),
+        set(topic::TopicSettings {
+            partitions: Some(8),
+            kept_ms: Some(1_000),
+            kept_bytes: Some(0),
+            kept_events: Some(7),
+            compacted: Some(true),
+            tombstones_kept_ms: Some(2_000),
+            compression: Some(topic::Compression::Lz4),
+        }),
+        Core::DeleteTopic(topic),
+    ];
+    for command in &commands {
+        check_command(command);
+    }
+}
+
+#[test]
+fn what_is_told_of_topics_survives_the_wire() {
+    let at = |sequence| Position {
+        epoch: 0xabcd,
+        topic: 3,
+        sequence,
+    };
+    let published = topic::Published {
+        partition: 3,
+        offset: 9,
+        position: at(0),
+        existing: true,
+    };
+    let reply = posthaste_core::Reply::Published([published].into());
+    let written = Reply::write(&reply).expect("is written");
+    let text = serde_json::to_string(&written).expect("serialises");
+    assert!(text.contains("\"cursor\":\"abcd-3-1\""), "{text}");
+    let read: Reply = parse(text.as_bytes()).expect("is read");
+    assert_eq!(read.read(), Ok(reply));
+    let view = topic::TopicView {
+        name: TopicName::new("a").expect("a topic"),
+        config: topic::TopicConfig {
+            kept_events: 5,
+            ..topic::TopicConfig::default()
+        },
+        created_at: WallMs(1_700_000_000_000),
+        earliest: at(4),
+        end: at(9),
+        next_offsets: vec![1, 2, 3, 3],
+        events: 5,
+        bytes: 600,
+    };
+    assert_eq!(TopicView::write(&view).read(), Ok(view));
+    for reason in [topic::GapReason::Retention, topic::GapReason::History] {
+        let gap = topic::Gap {
+            reason,
+            earliest: at(1),
+            end: at(2),
+        };
+        assert_eq!(Gap::write(&gap).read(), Ok(gap));
+    }
+    for from in [
+        topic::ReadFrom::Earliest,
+        topic::ReadFrom::Latest,
+        topic::ReadFrom::Position(at(7)),
+        topic::ReadFrom::Time(WallMs(1_700_000_000_123)),
+        topic::ReadFrom::Offset {
+            partition: 2,
+            offset: 77,
+        },
+    ] {
+        let text = ReadFrom(from).to_string();
+        assert_eq!(text.parse(), Ok(ReadFrom(from)), "{text}");
+    }
+    for bad in [
+        "",
+        "first",
+        "time:",
+        "time:now",
+        "offset:1",
+        "offset:1:x",
+        "x:1",
+        "1-2",
+    ] {
+        assert!(bad.parse::<ReadFrom>().is_err(), "{bad:?}");
     }
 }
 

@@ -18,6 +18,7 @@ use super::service::{Handlers, JobService};
 use super::settler::Settler;
 use super::summary::Summary;
 use crate::context::{JobRequest, States};
+use crate::event::{Later, publish_now};
 use crate::handler::{AnyHandler, Handler, erase};
 use crate::hub::Posthaste;
 use crate::job::Job;
@@ -70,6 +71,8 @@ pub struct Worker {
     handlers: Vec<Given>,
     /// The queues of the handlers' own job types.
     own_queues: Vec<Result<QueueName>>,
+    /// It takes from the queue of events that are published later.
+    publishes: bool,
     states: States,
     layers: Vec<Box<dyn FnOnce(JobService) -> JobService + Send>>,
     name: Option<String>,
@@ -130,6 +133,7 @@ impl Posthaste {
             concurrency: 32,
             handlers: Vec::new(),
             own_queues: Vec::new(),
+            publishes: false,
             states: States::default(),
             layers: Vec::new(),
             name: None,
@@ -185,6 +189,14 @@ impl Worker {
     pub fn on_any<A: 'static, H: Handler<A>>(mut self, handler: H) -> Self {
         self.handlers.push((Ok(None), erase(handler)));
         self
+    }
+
+    /// Publishes the events that were to be published later, as
+    /// [`Publish::after`](crate::event::Publish::after) enqueues them: handles jobs of kind
+    /// `posthaste.publish`, and takes from the queue of that name beside the others.
+    pub fn publishes(mut self) -> Self {
+        self.publishes = true;
+        self.on(publish_now)
     }
 
     /// A value for handlers to take as [`State<T>`](crate::State); a later one of the same type
@@ -343,6 +355,8 @@ impl Worker {
         }
         if self.queues.is_empty() {
             shared = self.default_queues()?;
+        } else if self.publishes && !self.queues.iter().any(|queue| queue.name == Later::KIND) {
+            shared.push((QueueName::new(Later::KIND)?, 1));
         }
         if !shared.is_empty() {
             lanes.push(lane(shared, self.concurrency)?);

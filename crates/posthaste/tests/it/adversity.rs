@@ -1,10 +1,11 @@
-//! What a worker does when its store does not answer, answers late, or takes its jobs away.
+//! What a worker and a tail do when their store does not answer, answers late, or takes jobs away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use posthaste::core::port::{LeaseAsk, Leased, PortFuture, TailJob};
+use posthaste::core::topic::{TailTopic, TopicRead, TopicView};
 use posthaste::core::{Commit, Error, Result};
 use posthaste::{
     Command, Committed, Cx, Done, ErrorKind, HandlerError, HandlerResult, Health, JobFilter, JobId,
@@ -14,7 +15,9 @@ use posthaste::{
 use tokio::sync::{Notify, Semaphore};
 use tower_layer::layer_fn;
 
-use crate::{Ping, memory, run};
+use posthaste::event::{ReadFrom, Tailed};
+
+use crate::{Ping, memory, placed, run};
 
 /// A store that fails as told, and is otherwise another.
 struct Unruly {
@@ -23,6 +26,8 @@ struct Unruly {
     uncertain: AtomicU32,
     /// So many asks for work are refused with "unavailable".
     unavailable: AtomicU32,
+    /// So many reads of a topic are refused, as busy and as "unavailable" by turns.
+    unread: AtomicU32,
     /// Every heartbeat is told that its lease was lost.
     takes_away: AtomicBool,
     /// A permit for each heartbeat that was answered.
@@ -43,6 +48,7 @@ fn over(hub: &Posthaste) -> (Arc<Unruly>, Posthaste) {
         beats: Semaphore::new(0),
         uncertain: AtomicU32::new(0),
         unavailable: AtomicU32::new(0),
+        unread: AtomicU32::new(0),
         takes_away: AtomicBool::new(false),
         full: AtomicBool::new(false),
         refusals: Semaphore::new(0),
@@ -121,6 +127,49 @@ impl Store for Unruly {
 
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
         self.inner.tail(ask)
+    }
+
+    fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
+        if one_less(&self.unread) {
+            let even = self.unread.load(Ordering::SeqCst).is_multiple_of(2);
+            let kind = if even {
+                ErrorKind::Busy
+            } else {
+                ErrorKind::Unavailable
+            };
+            let gone = Error::new(kind, "not now");
+            return Box::pin(std::future::ready(Err(gone)));
+        }
+        self.inner.read(ask)
+    }
+
+    fn topics(&self) -> PortFuture<'_, Result<Vec<TopicView>>> {
+        self.inner.topics()
+    }
+
+    fn lease_events(
+        &self,
+        ask: posthaste::core::group::EventAsk,
+    ) -> PortFuture<'_, Result<posthaste::core::group::LeasedEvents>> {
+        self.inner.lease_events(ask)
+    }
+
+    fn tail_group(
+        &self,
+        ask: posthaste::core::port::TailGroup,
+    ) -> PortFuture<'_, Result<posthaste::core::group::GroupView>> {
+        self.inner.tail_group(ask)
+    }
+
+    fn groups(&self) -> PortFuture<'_, Result<Vec<posthaste::core::group::GroupView>>> {
+        self.inner.groups()
+    }
+
+    fn kept(
+        &self,
+        ask: posthaste::core::port::KeptAsk,
+    ) -> PortFuture<'_, Result<posthaste::core::group::KeptPage>> {
+        self.inner.kept(ask)
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {
@@ -435,5 +484,23 @@ fn a_long_job_keeps_its_lease_and_shows_its_progress() {
         let view = job.wait().await.expect("its end");
         assert_eq!((view.state, view.crashes), (JobState::Completed, 0));
         assert_eq!(worker.stop().await.expect("stops").lost, 0);
+    });
+}
+
+#[test]
+fn a_tail_asks_again_until_the_store_answers() {
+    run(async {
+        let (store, hub) = unruly().await;
+        hub.publish(placed(1)).await.expect("published");
+        let mut tail = hub.topic("orders").tail().from(ReadFrom::Earliest);
+        store.unread.store(3, Ordering::SeqCst);
+        match tail.next().await.expect("an event") {
+            Tailed::Event(event) => assert_eq!(event.key.as_deref(), Some("1")),
+            Tailed::Gap(gap) => panic!("{gap:?}"),
+        }
+        assert_eq!(store.unread.load(Ordering::SeqCst), 0);
+        hub.close().await.expect("closed");
+        let error = tail.next().await.expect_err("closed");
+        assert_eq!(error.kind(), ErrorKind::Closed, "no waiting mends that");
     });
 }

@@ -3,21 +3,44 @@
 mod adversity;
 mod derive;
 mod enqueue;
+mod events;
 mod examples;
 mod open;
 mod spans;
 mod sweep;
+mod tails;
 mod work;
 
 use std::future::Future;
 
-use posthaste::{Job, Posthaste};
+use posthaste::{Event, Job, Posthaste};
 use serde::{Deserialize, Serialize};
 
 /// A job for tests that need any.
 #[derive(Debug, PartialEq, Serialize, Deserialize, Job)]
 struct Ping {
     n: u64,
+}
+
+/// An event for tests that need any.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Event)]
+#[event(
+    type = "order.placed",
+    topic = "orders",
+    version = 2,
+    source = "shop",
+    key = "order"
+)]
+struct OrderPlaced {
+    order: u64,
+    total: u64,
+}
+
+fn placed(order: u64) -> OrderPlaced {
+    OrderPlaced {
+        order,
+        total: order * 10,
+    }
 }
 
 /// Runs a test on a runtime of two threads.

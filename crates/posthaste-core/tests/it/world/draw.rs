@@ -4,9 +4,10 @@ use posthaste_core::command::QueueSettings;
 use posthaste_core::ids::{JobId, Token};
 use posthaste_core::job::{OnConflict, Priority, RetryRule, Start, StateSet};
 use posthaste_core::machine::{
-    Action, Ending, KeyDigest, KeyLookup, Place, Slot, Summary, UniqueClaim,
+    Action, Ending, Hashes, KeyDigest, KeyLookup, Place, Slot, Summary, UniqueClaim,
 };
 use posthaste_core::time::WallMs;
+use posthaste_core::topic::TopicSettings;
 
 use super::{Step, World};
 
@@ -34,6 +35,30 @@ const SETTINGS: [QueueSettings; 6] = [
     settings(None, Some(1), None, None),
     settings(None, None, Some(true), Some(0)),
     settings(None, None, Some(false), Some(1_000)),
+];
+
+const TOPICS: [&str; 4] = ["orders", "mails", "bills", "odd"];
+
+/// The hashes of up to three events.
+const HASHES: [u8; 12] = [0, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 128];
+
+const fn topic(partitions: Option<u16>, kept_events: Option<u64>) -> TopicSettings {
+    TopicSettings {
+        partitions,
+        kept_events,
+        kept_ms: None,
+        kept_bytes: None,
+        compacted: None,
+        tombstones_kept_ms: None,
+        compression: None,
+    }
+}
+
+const TOPIC_SETTINGS: [TopicSettings; 4] = [
+    topic(None, None),
+    topic(None, Some(7)),
+    topic(Some(2), None),
+    topic(Some(4), Some(0)),
 ];
 
 impl World {
@@ -178,9 +203,39 @@ impl World {
         }
     }
 
+    /// A digest of topic, source and id, of one of a few events.
+    pub(super) fn event(topic: &str, c: u8) -> [u8; 12] {
+        let mut digest = [c % 3; 12];
+        digest[0] = topic.as_bytes()[0];
+        digest
+    }
+
+    fn about_topics(&mut self, [_, a, b, c, d]: Step) -> Action<'static> {
+        let topic = TOPICS[usize::from(a % 16) / 5];
+        match b % 8 {
+            0 => Action::DeleteTopic { topic },
+            1 => Action::SetTopic {
+                topic,
+                settings: &TOPIC_SETTINGS[usize::from(c % 4)],
+            },
+            2 => Action::Publish {
+                topic,
+                place: self.fresh_place(),
+                hashes: Hashes(&HASHES[..usize::from(1 + c % 3) * 4]),
+                seen: None,
+            },
+            _ => Action::Publish {
+                topic,
+                place: self.fresh_place(),
+                hashes: Hashes(&HASHES[usize::from(c % 3) * 4..][..4]),
+                seen: (d % 4 != 0).then(|| Self::event(topic, d)),
+            },
+        }
+    }
+
     pub(super) fn action(&mut self, step: Step) -> Action<'static> {
         let [_, a, b, ..] = step;
-        match step[0] % 12 {
+        match step[0] % 14 {
             0..=3 => self.enqueue(step),
             4..=6 => self.settle(step),
             7 => {
@@ -192,6 +247,7 @@ impl World {
             9 if b % 2 == 0 => Action::Delete(Self::id(a)),
             9 => Action::Retry(Self::id(a)),
             10 => self.edit(step),
+            11 | 12 => self.about_topics(step),
             _ => self.keep_house(step),
         }
     }

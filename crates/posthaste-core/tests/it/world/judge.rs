@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use posthaste_core::job::JobState;
-use posthaste_core::machine::{Cause, Fact, KeyChanges, Place, Saved, SavedJob, SavedKey, Slot};
+use posthaste_core::machine::{
+    Cause, Fact, KeyChanges, Place, Saved, SavedJob, SavedKey, SavedSeen, Slot,
+};
 
 use super::{World, same};
 
@@ -12,6 +14,7 @@ impl World {
         self.machine
             .audit()
             .expect("the machine agrees with itself");
+        self.shelf.check(self.machine.topics());
         let now = self.machine.export();
         let mut reachable: BTreeMap<Place, i64> = BTreeMap::new();
         let of_jobs = now
@@ -52,6 +55,7 @@ impl World {
             changes.note(fact);
             saved.settles.apply(fact);
             if fact.slot().is_none() {
+                saved.meta.topics.apply(fact, |_| {});
                 saved.meta.apply(fact, None);
             }
         }
@@ -59,6 +63,10 @@ impl World {
         let all = saved.keys.into_iter().chain(taken);
         let kept = all.skip(usize::try_from(changes.forgotten).expect("few"));
         saved.keys = kept.map(|key| changes.apply(key)).collect();
+        let seen = self.facts[upto..].iter().filter_map(SavedSeen::seen);
+        let all = saved.events.into_iter().chain(seen);
+        let forgotten = usize::try_from(changes.events_forgotten).expect("few");
+        saved.events = all.skip(forgotten).collect();
         same("merged otherwise", &saved, &self.machine.export());
         self.check_totals(&saved);
         self.saved = (saved, self.facts.len());

@@ -65,7 +65,7 @@ fn on_conflict(word: &str) -> Result<wire::OnConflict> {
 const FIELDS: [&str; 4] = ["base", "factor", "max", "jitter"];
 
 /// One duration for the same delay each time, or fields with commas between.
-pub(super) fn backoff(text: &str) -> Result<Backoff> {
+pub(in crate::cli) fn backoff(text: &str) -> Result<Backoff> {
     if !text.contains('=') {
         let delay: wire::Span = text.parse()?;
         let fixed = wire::Backoff {

@@ -1,0 +1,165 @@
+//! Members who wait for events, and whoever waits for a group to have passed a position.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use posthaste_core::group::{EventAsk, GroupView};
+use posthaste_core::{Error, ErrorKind, MonoMs, limits};
+
+use super::Delivered;
+use crate::effect;
+use crate::inbox::Reply;
+
+/// Members who wait for events, each group's in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    waiting: BTreeMap<(u32, u64), (EventAsk, Reply<Delivered>, MonoMs)>,
+    ends: BTreeSet<(MonoMs, u32, u64)>,
+    next: u64,
+}
+
+impl Members {
+    /// Lets one wait. Where too many do, it is told so.
+    pub(crate) fn add(&mut self, group: u32, ask: EventAsk, reply: Reply<Delivered>, now: MonoMs) {
+        if self.waiting.len() >= limits::WAITS_MAX {
+            return effect::tell(reply, Err(too_many("for events")));
+        }
+        let until = now.plus(u64::from(ask.wait_ms.min(limits::WAIT_MS_MAX)));
+        self.next += 1;
+        self.waiting.insert((group, self.next), (ask, reply, until));
+        self.ends.insert((until, group, self.next));
+    }
+
+    /// Offers what a group has to those who wait for it, in turn. `serve` hands the reply back of
+    /// one for whom there is nothing, which goes on waiting: another may take other keys.
+    pub(crate) fn offer(
+        &mut self,
+        group: u32,
+        mut serve: impl FnMut(&mut EventAsk, Reply<Delivered>) -> Option<Reply<Delivered>>,
+    ) {
+        let turns: Vec<u64> = self.turns(group).collect();
+        for turn in turns {
+            let Some((mut ask, reply, until)) = self.waiting.remove(&(group, turn)) else {
+                continue;
+            };
+            match serve(&mut ask, reply) {
+                Some(reply) => {
+                    self.waiting.insert((group, turn), (ask, reply, until));
+                }
+                None => {
+                    self.ends.remove(&(until, group, turn));
+                }
+            }
+        }
+    }
+
+    fn turns(&self, group: u32) -> impl Iterator<Item = u64> + '_ {
+        let of = self.waiting.range((group, 0)..=(group, u64::MAX));
+        of.map(|((_, turn), _)| *turn)
+    }
+
+    /// Those whose wait is over.
+    pub(crate) fn over(&mut self, now: MonoMs) -> Vec<(EventAsk, Reply<Delivered>)> {
+        let mut over = Vec::new();
+        while let Some((until, group, turn)) = self.ends.first().copied()
+            && until <= now
+        {
+            self.ends.pop_first();
+            let waited = self.waiting.remove(&(group, turn));
+            over.extend(waited.map(|(ask, reply, _)| (ask, reply)));
+        }
+        over
+    }
+
+    /// Milliseconds until the next wait is over.
+    pub(crate) fn next_end_ms(&self, now: MonoMs) -> Option<u64> {
+        self.ends.first().map(|(until, ..)| until.since(now))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&mut self) -> Vec<Reply<Delivered>> {
+        self.ends.clear();
+        let all = std::mem::take(&mut self.waiting);
+        all.into_values().map(|(_, reply, _)| reply).collect()
+    }
+}
+
+/// Whoever waits for a group to have passed a position.
+#[derive(Debug, Default)]
+pub(crate) struct Passers {
+    waiting: BTreeMap<(u32, u64, u64), (MonoMs, Reply<GroupView>)>,
+    ends: BTreeSet<(MonoMs, u32, u64, u64)>,
+    next: u64,
+}
+
+impl Passers {
+    /// Lets one wait until `group` has passed that position.
+    pub(crate) fn add(
+        &mut self,
+        group: u32,
+        position: u64,
+        until: MonoMs,
+        reply: Reply<GroupView>,
+    ) {
+        if self.waiting.len() >= limits::WAITS_MAX {
+            return effect::tell(reply, Err(too_many("for groups")));
+        }
+        self.next += 1;
+        let key = (group, position, self.next);
+        self.waiting.insert(key, (until, reply));
+        self.ends.insert((until, group, position, self.next));
+    }
+
+    /// Those whose wait is over, or whose group has passed what they wait for. `position` is that
+    /// of a group, `None` where it is gone.
+    pub(crate) fn served(
+        &mut self,
+        now: MonoMs,
+        position: impl Fn(u32) -> Option<u64>,
+    ) -> Vec<(u32, Reply<GroupView>)> {
+        let mut served = Vec::new();
+        while let Some((until, group, at, turn)) = self.ends.first().copied()
+            && until <= now
+        {
+            self.take((group, at, turn), &mut served);
+        }
+        let mut group = self.waiting.keys().next().map(|(group, ..)| *group);
+        while let Some(of) = group {
+            let passed = position(of).unwrap_or(u64::MAX);
+            while let Some((key, _)) = self.waiting.range((of, 0, 0)..(of, passed, 0)).next() {
+                let key = *key;
+                self.take(key, &mut served);
+            }
+            let mut behind = self.waiting.range((of, u64::MAX, u64::MAX)..);
+            group = behind.next().map(|((group, ..), _)| *group);
+        }
+        served
+    }
+
+    fn take(&mut self, key: (u32, u64, u64), into: &mut Vec<(u32, Reply<GroupView>)>) {
+        if let Some((until, reply)) = self.waiting.remove(&key) {
+            self.ends.remove(&(until, key.0, key.1, key.2));
+            into.push((key.0, reply));
+        }
+    }
+
+    /// Milliseconds until the next wait is over.
+    pub(crate) fn next_end_ms(&self, now: MonoMs) -> Option<u64> {
+        self.ends.first().map(|(until, ..)| until.since(now))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&mut self) -> Vec<Reply<GroupView>> {
+        self.ends.clear();
+        let all = std::mem::take(&mut self.waiting);
+        all.into_values().map(|(_, reply)| reply).collect()
+    }
+}
+
+fn too_many(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("{} wait {what} already", limits::WAITS_MAX),
+    )
+    .next("try again later, or ask without waiting")
+    .retry_after_ms(1_000)
+}

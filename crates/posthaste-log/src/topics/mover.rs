@@ -1,0 +1,297 @@
+//! Moves events out of the journal, into the archive of their topic: what a snapshot is about to
+//! cover leaves first. Only the background's thread does this.
+//!
+//! An event is in the journal until the snapshot is published that says how far its topic was moved;
+//! what was moved by a round that came to nothing is passed over by the next.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use posthaste_core::machine::{Batch, SavedTopics};
+use posthaste_core::topic::{Compression, TopicConfig, partition_of};
+use posthaste_core::{Error, ErrorKind, Result, WallMs};
+
+use crate::archive::{self, Archive, Codec, Entry, Keep, Place, Reader, Settings};
+use crate::disk::Disk;
+use crate::files::{self, io_error};
+use crate::format::Damage;
+use crate::format::events::{Events, read_event};
+
+/// Where the archives are.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    pub(crate) disk: Arc<dyn Disk>,
+    /// The store's directory.
+    pub(crate) dir: PathBuf,
+    /// Bytes of a file of an archive.
+    pub(crate) file_bytes: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    home: Home,
+    archives: BTreeMap<u32, Archive>,
+    compacted: BTreeMap<u32, Compaction>,
+}
+
+/// What a topic was compacted to last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Compaction {
+    end: u64,
+    events: u64,
+    at: WallMs,
+}
+
+/// Keys that are remembered at once while a topic is compacted: about 50 bytes each.
+const KEYS_MAX: usize = 200_000;
+/// A topic is compacted when as many events are new as this part of what it holds.
+const NEW_PART: u64 = 4;
+/// How long it rests after it was compacted only for its tombstones, in milliseconds.
+const AGAIN_MS: u64 = 60_000;
+
+/// Why a batch could not be moved.
+#[derive(Debug)]
+pub(crate) enum Unmoved {
+    /// Its record is damaged.
+    Damaged(Damage),
+    /// The archive can't be written.
+    Failed(Error),
+}
+
+/// The number of the topic whose archive a directory is.
+fn number_of(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let number = u32::from_str_radix(name, 16).ok()?;
+    (dir_name(number) == name).then_some(number)
+}
+
+fn dir_name(topic: u32) -> String {
+    format!("{topic:08x}")
+}
+
+impl Home {
+    pub(crate) fn place(&self, topic: u32) -> Place {
+        Place {
+            disk: Arc::clone(&self.disk),
+            dir: files::topics_dir(&self.dir).join(dir_name(topic)),
+            lost: files::lost_dir(&self.dir),
+            topic: topic.into(),
+        }
+    }
+
+    fn open(&self, topic: u32, config: &TopicConfig, durable: u64) -> Result<Archive> {
+        let settings = Settings {
+            file_bytes: self.file_bytes,
+            codec: codec(config),
+            ..Settings::default()
+        };
+        Archive::open(self.place(topic), settings, durable)
+    }
+
+    /// The topics that have a directory.
+    fn there(&self) -> Result<Vec<u32>> {
+        let dir = files::topics_dir(&self.dir);
+        let paths = self
+            .disk
+            .list(&dir)
+            .map_err(|error| io_error("list", &dir, &error))?;
+        Ok(paths.iter().filter_map(|path| number_of(path)).collect())
+    }
+}
+
+/// Its events would be taken for those that are published next.
+fn beyond(dir: &Path, end: u64, next: u64) -> Error {
+    let what = format!(
+        "{} reaches event {end}, and the journal ends before {next}",
+        dir.display()
+    );
+    Error::new(ErrorKind::Corrupt, what)
+        .next("restore the whole directory from a backup, or run `posthaste repair --dry-run`")
+}
+
+fn codec(config: &TopicConfig) -> Codec {
+    match config.compression {
+        Compression::None => Codec::None,
+        Compression::Lz4 => Codec::Lz4,
+    }
+}
+
+impl Mover {
+    /// Opens the archives of a store that is being opened: of `topics`, moved up to `archived`.
+    pub(crate) fn open(
+        home: Home,
+        topics: &SavedTopics,
+        archived: &BTreeMap<u32, u64>,
+    ) -> Result<Self> {
+        let there = home.there()?;
+        let mut archives = BTreeMap::new();
+        for (topic, is) in &topics.by_number {
+            let durable = archived.get(topic).copied().unwrap_or(0);
+            if durable > 0 || there.contains(topic) {
+                let archive = home.open(*topic, &is.config, durable)?;
+                if archive.end() > is.next {
+                    return Err(beyond(&home.place(*topic).dir, archive.end(), is.next));
+                }
+                archives.insert(*topic, archive);
+            }
+        }
+        Ok(Self {
+            home,
+            archives,
+            compacted: BTreeMap::new(),
+        })
+    }
+
+    /// What was cut off archives when they were opened, in words.
+    pub(crate) fn cut(&self) -> Option<String> {
+        let cut: Vec<&str> = self.archives.values().filter_map(Archive::cut).collect();
+        (!cut.is_empty()).then(|| cut.join("; "))
+    }
+
+    /// Readers of every archive.
+    pub(crate) fn readers(&self) -> Vec<(u32, Reader)> {
+        let all = self.archives.iter();
+        all.map(|(topic, archive)| (*topic, archive.reader()))
+            .collect()
+    }
+
+    /// Appends a batch to the archive of its topic, of which nothing is kept that lies before
+    /// `kept_from`.
+    pub(crate) fn batch(
+        &mut self,
+        config: &TopicConfig,
+        batch: &Batch,
+        events: &Events,
+        kept_from: u64,
+    ) -> Result<(), Unmoved> {
+        let archive = match self.archives.entry(batch.topic) {
+            Slot::Occupied(there) => there.into_mut(),
+            Slot::Vacant(free) => {
+                let archive = self.home.open(batch.topic, config, 0);
+                free.insert(archive.map_err(Unmoved::Failed)?)
+            }
+        };
+        if batch.end() <= archive.end() || (archive.is_new() && batch.end() <= kept_from) {
+            return Ok(());
+        }
+        if archive.is_new() {
+            archive.begin_at(batch.position, batch.at, &batch.firsts);
+        }
+        let mut offsets = batch.firsts.to_vec();
+        for ((index, hash), position) in events.hashes().iter().enumerate().zip(batch.position..) {
+            let partition = partition_of(hash, config.partitions);
+            let next = offsets.get_mut(usize::from(partition));
+            let offset = next.map_or(0, |next| std::mem::replace(next, *next + 1));
+            let bytes = events.event(index).map_err(Unmoved::Damaged)?;
+            let said = read_event(&bytes).map_err(Unmoved::Damaged)?;
+            let entry = Entry {
+                position,
+                partition,
+                offset,
+                hash,
+                at: batch.at,
+                key: said.key.as_ref().map(|key| &key.as_bytes()[..]),
+                tombstone: said.payload.is_none(),
+                bytes: &bytes,
+            };
+            archive
+                .append(std::iter::once(entry))
+                .map_err(Unmoved::Failed)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything that was appended durable, and tells how far each topic was moved.
+    pub(crate) fn sync(&mut self) -> Result<BTreeMap<u32, u64>> {
+        let mut ends = BTreeMap::new();
+        for (topic, archive) in &mut self.archives {
+            archive.sync()?;
+            ends.insert(*topic, archive.end());
+        }
+        Ok(ends)
+    }
+
+    /// Lets go of what the settings of each topic no longer ask for. `in_journal` tells how many
+    /// bytes and events of a topic have not been moved; `None` where the topic is gone, and its
+    /// archive goes too.
+    pub(crate) fn retain(
+        &mut self,
+        now: WallMs,
+        in_journal: impl Fn(u32, u64) -> Option<(TopicConfig, u64, u64)>,
+    ) -> Result<()> {
+        let mut gone = Vec::new();
+        for (topic, archive) in &mut self.archives {
+            let Some((config, bytes, events)) = in_journal(*topic, archive.end()) else {
+                gone.push(*topic);
+                continue;
+            };
+            let beyond = |kept: u64, there: u64| (kept > 0).then(|| kept.saturating_sub(there));
+            archive.retain(
+                now,
+                Keep {
+                    ms: (config.kept_ms > 0).then_some(config.kept_ms),
+                    bytes: beyond(config.kept_bytes, bytes),
+                    events: beyond(config.kept_events, events),
+                },
+            )?;
+        }
+        for topic in gone {
+            if let Some(archive) = self.archives.remove(&topic) {
+                archive.remove()?;
+                self.compacted.remove(&topic);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is left of topics that were deleted before the store was opened.
+    pub(crate) fn sweep(&self, lives: impl Fn(u32) -> bool) -> Result<()> {
+        for topic in self.home.there()? {
+            if !lives(topic) && !self.archives.contains_key(&topic) {
+                archive::remove(&self.home.place(topic))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has compacted topics keep the newest event of each key. `go_on` is asked now and then.
+    pub(crate) fn compact(
+        &mut self,
+        now: WallMs,
+        config: impl Fn(u32) -> Option<TopicConfig>,
+        mut go_on: impl FnMut() -> bool,
+    ) -> Result<()> {
+        for (topic, archive) in &mut self.archives {
+            let Some(config) = config(*topic).filter(|config| config.compacted) else {
+                continue;
+            };
+            let sealed = archive.sealed_end();
+            let last = self.compacted.get(topic).copied().unwrap_or_default();
+            // Everything is read for it: not before a part of it is new, or tombstones fell due.
+            let grown = sealed.saturating_sub(last.end) * NEW_PART >= last.events.max(1);
+            let due = last.at.plus(config.tombstones_kept_ms.max(AGAIN_MS)) <= now;
+            if sealed == last.end && !(due && last.events > 0) || !(grown || due) {
+                continue;
+            }
+            let kept_ms = config.tombstones_kept_ms;
+            let done = archive.compact(now, kept_ms, KEYS_MAX, &mut go_on)?;
+            if !done.complete {
+                return Ok(());
+            }
+            let events = archive.events();
+            let at = now;
+            self.compacted.insert(
+                *topic,
+                Compaction {
+                    end: sealed,
+                    events,
+                    at,
+                },
+            );
+        }
+        Ok(())
+    }
+}

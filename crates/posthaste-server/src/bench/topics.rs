@@ -1,0 +1,116 @@
+//! `bench topics`: what an event costs.
+
+mod publish;
+mod read;
+mod rest;
+
+use posthaste_core::topic::{ReadFrom, TailTopic, TopicRead};
+use posthaste_core::{
+    Command, Commit, Error, ErrorKind, Event, NewEvent, Payload, Position, Result, Store, Text,
+    TopicName,
+};
+
+use super::Bench;
+
+/// Events of one commit in bulk.
+const BATCH: u64 = 1_000;
+/// Keys that they are spread over.
+const KEYS: u64 = 1_024;
+
+pub(super) async fn measure(name: &str, bench: &mut Bench) -> Result<()> {
+    match name {
+        "publish" => publish::burst(bench).await,
+        "backlog" => publish::backlog(bench).await,
+        "read" => read::back(bench).await,
+        "idle" => rest::latency(bench).await,
+        _ => rest::moving(bench).await,
+    }
+}
+
+/// New events, all alike but for key and id.
+#[derive(Clone)]
+struct Maker {
+    topic: TopicName,
+    event_type: Text,
+    source: Text,
+    payload: Payload,
+    next: u64,
+}
+
+impl Maker {
+    fn new(payload: &bytes::Bytes) -> Result<Self> {
+        Ok(Self {
+            topic: TopicName::new("bench")?,
+            event_type: Text::from("bench.told"),
+            source: Text::from("bench"),
+            payload: Payload::json(payload.clone()),
+            next: 0,
+        })
+    }
+
+    fn commit(&mut self, events: u64) -> Commit {
+        let events = (0..events).map(|_| {
+            self.next += 1;
+            NewEvent {
+                id: Text::from(format!("{:08x}", self.next)),
+                deduplicate: false,
+                event_type: self.event_type.clone(),
+                source: self.source.clone(),
+                key: Some(Text::from(format!("key-{}", self.next % KEYS))),
+                headers: Vec::new(),
+                payload: Some(self.payload.clone()),
+            }
+        });
+        Commit::one(Command::Publish {
+            events: events.collect(),
+            topic: self.topic.clone(),
+        })
+    }
+}
+
+/// Publishes `count` events, `batch` a commit, `in_flight` commits at once; answers how many a second.
+async fn fill(
+    store: &std::sync::Arc<impl Store>,
+    maker: &Maker,
+    count: u64,
+    batch: u64,
+    in_flight: u64,
+) -> Result<f64> {
+    let start = std::time::Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..in_flight {
+        let (store, mut maker) = (std::sync::Arc::clone(store), maker.clone());
+        maker.next = task << 32;
+        tasks.spawn(async move {
+            for _ in 0..count / batch / in_flight {
+                for commit in store.commit(vec![maker.commit(batch)]).await? {
+                    commit?;
+                }
+            }
+            Ok::<_, Error>(())
+        });
+    }
+    for done in tasks.join_all().await {
+        done?;
+    }
+    let done = count / batch / in_flight * batch * in_flight;
+    Ok(super::rate(done, start.elapsed()))
+}
+
+/// A page from there on, and where to go on.
+async fn page(
+    store: &impl Store,
+    from: ReadFrom,
+    wait_ms: u32,
+) -> Result<(Vec<Event>, Position, Position)> {
+    let mut ask = TailTopic::new(TopicName::new("bench")?, from);
+    ask.max = posthaste_core::limits::READ_EVENTS_MAX;
+    ask.wait_ms = wait_ms;
+    match store.read(ask).await? {
+        TopicRead::Page(page) => Ok((page.events, page.next, page.end)),
+        TopicRead::Gap(gap) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!("what was published is gone: {gap:?}"),
+        )),
+    }
+}

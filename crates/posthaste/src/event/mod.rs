@@ -1,0 +1,71 @@
+//! Events: types that are events, publishing them, and reading a topic on from a position.
+//!
+//! An event is a fact that is told to whoever cares. It is published to a topic, lies there in the
+//! order of publication for as long as the topic's retention says, and can be read any number of
+//! times.
+//!
+//! ```
+//! use posthaste::event::{ReadFrom, TailedOf};
+//! use posthaste::{Event, Posthaste};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, Serialize, Deserialize, Event)]
+//! #[event(type = "order.placed", topic = "orders", source = "shop", key = "order")]
+//! struct OrderPlaced { order: u64, total: u64 }
+//!
+//! # async fn program() -> posthaste::Result<()> {
+//! let hub = Posthaste::open("memory:").await?;
+//! hub.publish(OrderPlaced { order: 7, total: 1999 }).await?;
+//!
+//! let mut tail = hub.tail_of::<OrderPlaced>().from(ReadFrom::Earliest);
+//! match tail.next().await? {
+//!     TailedOf::Event(told) => assert_eq!((told.data.order, told.event.offset), (7, 0)),
+//!     TailedOf::Gap(gap) => println!("what lay before {} is gone", gap.earliest),
+//!     other => println!("not an order: {other:?}"),
+//! }
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+//! #     .block_on(program()).unwrap();
+//! ```
+//!
+//! # What it promises
+//!
+//! An event whose publishing was answered is on the disk, at one place that is never another's.
+//! Everybody who reads gets the same events in the same order, and is told where some are gone
+//! ([`Gap`]). A publish that broke off may have happened: choose the event's [`id`](Publish::id) to
+//! be able to ask again.
+//!
+//! # Where to look
+//!
+//! | to | see |
+//! |---|---|
+//! | say what an event is | [`#[derive(Event)]`](derive@crate::Event), [`trait@Event`] |
+//! | publish one, many, later, or with other commands | [`Posthaste::publish`](crate::Posthaste::publish), [`Posthaste::publish_all`](crate::Posthaste::publish_all), [`Publish::after`], [`CommitBuilder::publish`](crate::CommitBuilder::publish), [`Cx::publish_with`](crate::Cx::publish_with) |
+//! | publish what has no type | [`EventDraft`] |
+//! | read on | [`Topic::tail`], [`Tail`], [`TailOf`] |
+//! | set up a topic | [`Posthaste::topic`](crate::Posthaste::topic), [`Topic::set`] |
+//! | see in a test what was published | [`TestHub::events`](crate::testing::TestHub::events) |
+
+mod draft;
+mod later;
+pub(crate) mod publish;
+mod tail;
+mod tail_of;
+mod topic;
+mod typed;
+
+pub use posthaste_core::topic::{
+    Compression, Event as RawEvent, Gap, GapReason, Position, Published, ReadFrom, TopicConfig,
+    TopicSettings, TopicView,
+};
+
+pub use draft::{EventDraft, IntoEvent};
+pub use publish::Publish;
+pub use tail::{Page, Tail, Tailed};
+pub use tail_of::{TailOf, TailedOf, Undecodable};
+pub use topic::Topic;
+pub use typed::{DATA_VERSION, Event, TypedEvent};
+
+pub(crate) use later::{Later, publish_now};
+pub(crate) use typed::decode;
