@@ -55,8 +55,12 @@ impl Draft {
         Self(Err(error))
     }
 
-    /// The job, with its id.
-    pub(crate) fn build(self, mint: impl FnOnce() -> JobId) -> Result<Box<NewJob>> {
+    /// The job with its id, as a [`Store`](crate::Store) takes it: for whoever speaks to one without
+    /// a hub.
+    ///
+    /// # Errors
+    /// `Invalid` or `TooLarge` for what can't be said of a job.
+    pub fn build(self, mint: impl FnOnce() -> JobId) -> Result<Box<NewJob>> {
         let mut job = self.0?;
         if job.id == UNMINTED {
             job.id = mint();

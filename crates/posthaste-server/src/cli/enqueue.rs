@@ -128,11 +128,7 @@ fn model(args: &Args) -> Result<NewJob> {
         )
         .next("give 1 to 9; 9 is served first")
     })?;
-    job.start = match (args.delay, args.run_at) {
-        (Some(delay), _) => Start::After(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
-        (None, Some(at)) => Start::At(at.0),
-        (None, None) => Start::Now,
-    };
+    job.start = start(args.delay, args.run_at);
     job.deadline = args.deadline.map(|at| at.0);
     job.retry = RetryRule {
         max_attempts: args.max_attempts,
@@ -226,6 +222,15 @@ async fn many(args: &Args, model: &NewJob, store: &dyn Store, json: bool) -> Res
         ));
     }
     Ok(())
+}
+
+/// When a job may start, as `--delay` and `--run-at` say.
+pub(super) fn start(delay: Option<Duration>, run_at: Option<wire::Instant>) -> Start {
+    match (delay, run_at) {
+        (Some(delay), _) => Start::After(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+        (None, Some(at)) => Start::At(at.0),
+        (None, None) => Start::Now,
+    }
 }
 
 /// The jobs of one commit, and the number of the line that each comes from.

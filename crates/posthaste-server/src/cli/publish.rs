@@ -3,17 +3,20 @@
 mod import;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use posthaste::event::EventDraft;
 use posthaste::wire;
 use posthaste_core::command::CommitKey;
+use posthaste_core::job::Start;
 use posthaste_core::{
-    Command, Commit, Error, ErrorKind, NewEvent, Payload, Published, Reply, Result, Store, Text,
-    TopicName, limits,
+    Command, Commit, Committed, Error, ErrorKind, NewEvent, Payload, Published, Reply, Result,
+    Store, Text, TopicName, limits,
 };
 use posthaste_server::mint::Mint;
 
-use super::config::pair;
-use super::{Global, SERVER, again, payload, print, store};
+use super::config::{pair, span};
+use super::{Global, SERVER, again, enqueue, payload, print, store};
 
 /// What to publish.
 #[derive(Debug, clap::Args)]
@@ -68,6 +71,12 @@ pub(super) struct Args {
         conflicts_with = "import"
     )]
     headers: Vec<(String, String)>,
+    /// How long to wait before it is published: until then it is a job, which `serve` runs
+    #[arg(long, value_name = "DURATION", value_parser = span, conflicts_with_all = ["run_at", "import"])]
+    delay: Option<Duration>,
+    /// When to publish it, as RFC 3339 in UTC
+    #[arg(long, value_name = "INSTANT", conflicts_with = "import")]
+    run_at: Option<wire::Instant>,
     /// Every event of a file (- is standard input), one in each line, as `tail --json` writes them:
     /// CloudEvents in JSON. An event that was published within ten minutes is not published again
     #[arg(long, value_name = "FILE")]
@@ -88,7 +97,10 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
     };
     let store = store::open(global.url(SERVER), &store::How::default()).await?;
     let published = match asked {
-        Ok(event) => one(args.topic, event, &*store, global.json).await,
+        Ok(event) => match enqueue::start(args.delay, args.run_at) {
+            Start::Now => one(args.topic, event, &*store, global.json).await,
+            start => later(args.topic, event, start, &*store, global.json).await,
+        },
         Err(input) => import::run(*input, args.topic, &*store, global.json).await,
     };
     let closed = store.close().await;
@@ -131,7 +143,7 @@ fn payload_of(args: &Args, data: &str) -> Result<Payload> {
 
 async fn one(topic: TopicName, event: NewEvent, store: &dyn Store, json: bool) -> Result<()> {
     let id = event.id.as_str().to_owned();
-    let published = commit(store, topic, vec![event]).await?;
+    let published = publish(store, topic, vec![event]).await?;
     let shapes = published
         .iter()
         .map(|one| wire::Published::write(one, Some(id.clone())));
@@ -154,22 +166,46 @@ async fn one(topic: TopicName, event: NewEvent, store: &dyn Store, json: bool) -
     Ok(())
 }
 
+/// Enqueues the job that publishes an event when it is due.
+async fn later(
+    topic: TopicName,
+    event: NewEvent,
+    start: Start,
+    store: &dyn Store,
+    json: bool,
+) -> Result<()> {
+    let mut mint = Mint::new()?;
+    let mut job = EventDraft::of(topic, event)
+        .into_job()
+        .build(|| mint.id())?;
+    job.start = start;
+    let look = format!("posthaste jobs show {}", job.id);
+    let command = Command::Enqueue(job);
+    let committed = commit(store, command, "enqueued", &look).await?;
+    let jobs = committed.replies.iter().filter_map(wire::Enqueued::write);
+    let jobs: Vec<wire::Enqueued> = jobs.collect();
+    if json {
+        print::json(&wire::EnqueuedJobs { jobs });
+        return Ok(());
+    }
+    for job in jobs {
+        print::line(&format!(
+            "{} {}: publishes it when it is due",
+            job.id, job.state
+        ));
+    }
+    Ok(())
+}
+
 /// Publishes events in one commit, and tells where each is.
-async fn commit(
+async fn publish(
     store: &dyn Store,
     topic: TopicName,
     events: Vec<NewEvent>,
 ) -> Result<Vec<Published>> {
-    let id = Mint::new()?.id();
     let look = format!("posthaste tail {topic}");
-    let commit = Commit {
-        key: Some(CommitKey {
-            key: format!("publish-{id}").into(),
-            digest: id.to_bytes(),
-        }),
-        commands: vec![Command::Publish { topic, events }],
-    };
-    let committed = again::commit(store, commit, "published", &look).await?;
+    let command = Command::Publish { topic, events };
+    let committed = commit(store, command, "published", &look).await?;
     match committed.replies.first() {
         Some(Reply::Published(published)) => Ok(published.to_vec()),
         _ => Err(Error::new(
@@ -178,4 +214,22 @@ async fn commit(
         )
         .next(format!("see whether they are there: {look}"))),
     }
+}
+
+/// Applies a command under a key of its own, until it is known what came of it.
+async fn commit(
+    store: &dyn Store,
+    command: Command,
+    done: &'static str,
+    look: &str,
+) -> Result<Committed> {
+    let id = Mint::new()?.id();
+    let commit = Commit {
+        key: Some(CommitKey {
+            key: format!("publish-{id}").into(),
+            digest: id.to_bytes(),
+        }),
+        commands: vec![command],
+    };
+    again::commit(store, commit, done, look).await
 }

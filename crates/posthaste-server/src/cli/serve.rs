@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste::Posthaste;
 use posthaste_core::{Error, ErrorKind, Result};
 use posthaste_log::Durability;
 use posthaste_server::{Served, router, server};
@@ -85,6 +86,9 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
     for problem in store.health().await?.problems {
         print::warning(&problem);
     }
+    // Events that are published later wait in jobs; they need somebody who runs them.
+    let hub = Posthaste::with_store(Arc::clone(&store))?;
+    let publisher = hub.worker().publishes().name("serve").start().await?;
     print::line(&format!("listening on http://{bound}"));
     let served = Served::new(Arc::clone(&store));
     let drain = served.drain();
@@ -98,6 +102,11 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         print::warning(&format!(
             "{cut} connections were cut at the end of the grace"
         ));
+    }
+    if let Err(error) = publisher.stop().await
+        && error.kind() != ErrorKind::Closed
+    {
+        print::warning(&format!("publishing what is due has ended: {error}"));
     }
     store.close().await
 }

@@ -3,7 +3,10 @@
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use posthaste::event::EventDraft;
 use posthaste::wire::{self, event};
+use posthaste_core::command::CommitKey;
+use posthaste_core::job::Start;
 use posthaste_core::topic::{
     EventPage, Gap, NewEvent, Published, ReadFrom, TailTopic, TopicRead, hash_of,
 };
@@ -21,16 +24,22 @@ struct Told {
     minted: bool,
 }
 
-/// `POST /v1/topics/{topic}/events`: one event or many, all or none.
+/// `POST /v1/topics/{topic}/events`: one event or many, all or none; with a `delay` or a `run_at`,
+/// the jobs that will publish them.
 pub(super) async fn publish(
     State(served): State<Served>,
     Path(topic): Path<String>,
+    RawQuery(query): RawQuery,
     request: Request,
 ) -> Answer {
+    let start = read_start(query.as_deref())?;
     let input = body::read_bytes(&served, request).await?;
     let topic = TopicName::new(&topic)?;
     let key = body::key(&input)?;
     let Told { events, minted } = read_events(&input)?;
+    if let Some(start) = start {
+        return publish_later(&served, key, &topic, events, start).await;
+    }
     let ids: Vec<Text> = events.iter().map(|event| event.id.clone()).collect();
     let command = Command::Publish {
         topic: topic.clone(),
@@ -57,6 +66,44 @@ pub(super) async fn publish(
     });
     let events = events.collect();
     json(StatusCode::CREATED, &wire::PublishedEvents { events })
+}
+
+/// When to publish, where that is not now.
+fn read_start(query: Option<&str>) -> Result<Option<Start>> {
+    match query::read(query, ["delay", "run_at"])? {
+        [None, None] => Ok(None),
+        [Some(delay), None] => Ok(Some(Start::After(duration::parse_ms(&delay)?))),
+        [None, Some(at)] => Ok(Some(Start::At(at.parse::<wire::Instant>()?.0))),
+        [Some(_), Some(_)] => Err(Error::new(
+            ErrorKind::Invalid,
+            "the parameters delay and run_at exclude each other",
+        )
+        .next("give one of them")),
+    }
+}
+
+/// Enqueues a job for each event, which publishes it when it is due.
+async fn publish_later(
+    served: &Served,
+    key: Option<CommitKey>,
+    topic: &TopicName,
+    events: Vec<NewEvent>,
+    start: Start,
+) -> Answer {
+    let mut mint = Mint::new()?;
+    let jobs = events.into_iter().enumerate().map(|(index, event)| {
+        let draft = EventDraft::of(topic.clone(), event).into_job();
+        let mut job = draft
+            .build(|| mint.id())
+            .map_err(|error| error.at_command(index))?;
+        job.start = start;
+        Ok(Command::Enqueue(job))
+    });
+    let commands = jobs.collect::<Result<_>>()?;
+    let committed = one(served, Commit { key, commands }).await?;
+    let jobs = committed.replies.iter().filter_map(wire::Enqueued::write);
+    let jobs = jobs.collect();
+    json(StatusCode::ACCEPTED, &wire::EnqueuedJobs { jobs })
 }
 
 /// The events of a request, by its content type.

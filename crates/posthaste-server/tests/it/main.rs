@@ -8,6 +8,7 @@ mod command_line;
 mod conformance;
 mod drain;
 mod exec;
+mod later;
 mod life;
 mod listener;
 mod random;

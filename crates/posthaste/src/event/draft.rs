@@ -52,6 +52,12 @@ impl EventDraft {
         })
     }
 
+    /// An event as a [`Store`](crate::Store) takes it. One whose id was minted and not chosen
+    /// (`deduplicate`) gets another where it is published [later](Self::into_job).
+    pub fn of(topic: TopicName, event: NewEvent) -> Self {
+        Self(Ok(Parts { topic, event }))
+    }
+
     /// The event and its topic, its id minted where none was chosen.
     pub(crate) fn build(self, mint: impl FnOnce() -> JobId) -> Result<(TopicName, NewEvent)> {
         let Parts { topic, mut event } = self.0?;

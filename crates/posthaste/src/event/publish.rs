@@ -42,8 +42,9 @@ impl IntoFuture for Publish {
 
 impl Publish {
     /// Publishes it so much later, at most ten years: enqueues a job that does it, and gives that
-    /// job. Any worker runs it that was built with [`publishes`](crate::Worker::publishes), and
-    /// publishes in the commit that completes the job: exactly once.
+    /// job. `posthaste serve` runs it, and any worker that was built with
+    /// [`publishes`](crate::Worker::publishes): published in the commit that completes the job, it is
+    /// there exactly once.
     ///
     /// Until then the event has no place, and a job of kind `posthaste.publish` can be looked at,
     /// edited and cancelled. The job carries the event, so that its payload may be a little shorter

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::super::enqueue::of_line;
 use super::super::print;
 use super::super::resume::Resume;
-use super::commit;
+use super::publish;
 
 /// After how many events progress is told.
 const TELL_EVERY: u64 = 100_000;
@@ -180,7 +180,7 @@ pub(super) async fn run(
             break;
         }
         let (numbers, events): (Vec<u64>, Vec<NewEvent>) = batch.into_iter().unzip();
-        let places = commit(store, topic.clone(), events).await;
+        let places = publish(store, topic.clone(), events).await;
         let places = places.map_err(|error| {
             let first = numbers.first().copied().unwrap_or_default();
             let named = Error::new(
