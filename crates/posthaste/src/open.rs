@@ -26,6 +26,7 @@ pub struct Options {
     clock: Option<Arc<dyn Clock>>,
     completed_kept: Option<Kept>,
     dead_kept: Option<Kept>,
+    create_topics: Option<bool>,
 }
 
 impl Posthaste {
@@ -51,6 +52,7 @@ impl Posthaste {
             clock: None,
             completed_kept: None,
             dead_kept: None,
+            create_topics: None,
         }
     }
 }
@@ -88,6 +90,15 @@ impl Options {
         self
     }
 
+    /// Whether publishing to a topic that is not there makes it, with the defaults. Without, a
+    /// mistyped name is refused as `NotFound`, and topics are made with
+    /// [`Topic::set`](crate::event::Topic::set). Not for `http:`, whose server says so itself:
+    /// refused as `Unsupported`. Default: it does.
+    pub fn create_topics(mut self, create: bool) -> Self {
+        self.create_topics = Some(create);
+        self
+    }
+
     /// Where the store takes its time from. Default: the operating system.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -119,7 +130,16 @@ impl Options {
             "http" => {
                 self.durability.must_be_sync("http:")?;
                 if self.completed_kept.or(self.dead_kept).is_some() {
-                    return Err(kept_by_server());
+                    return Err(said_by_server(
+                        "how long jobs are kept",
+                        "--completed-kept and --dead-kept",
+                    ));
+                }
+                if self.create_topics.is_some() {
+                    return Err(said_by_server(
+                        "whether publishing makes topics",
+                        "--create-topics",
+                    ));
                 }
                 remote(url).await
             }
@@ -134,6 +154,7 @@ impl Options {
         options.lock_wait_ms = millis(self.lock_wait);
         options.completed_kept = self.completed_kept.unwrap_or(options.completed_kept);
         options.dead_kept = self.dead_kept.unwrap_or(options.dead_kept);
+        options.create_topics = self.create_topics.unwrap_or(options.create_topics);
         options.clock = Arc::clone(&clock);
         let opening = tokio::task::spawn_blocking(move || Log::open(options));
         let log = opening.await.map_err(|error| {
@@ -163,12 +184,12 @@ async fn remote(url: &str) -> Result<Posthaste> {
     .next("turn on the feature `http` of the crate posthaste"))
 }
 
-fn kept_by_server() -> Error {
+fn said_by_server(what: &str, flags: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
-        "http: has no retention of its own: its server says how long jobs are kept",
+        format!("a server says itself {what}: http: can't"),
     )
-    .next("leave it out, and start the server with --completed-kept and --dead-kept")
+    .next(format!("leave it out, and start the server with {flags}"))
 }
 
 fn malformed(url: &str, next: &str) -> Error {

@@ -32,6 +32,7 @@ pub(crate) struct Serve {
     pub(crate) completed_kept_max: Option<u32>,
     pub(crate) dead_kept: Option<String>,
     pub(crate) dead_kept_max: Option<u32>,
+    pub(crate) create_topics: Option<bool>,
 }
 
 /// As the flags of `work`.

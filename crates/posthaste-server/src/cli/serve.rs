@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Most dead jobs kept, the newest; 1000 at least [default: 1000000]
     #[arg(long, env = "POSTHASTE_DEAD_KEPT_MAX", value_name = "N")]
     dead_kept_max: Option<u32>,
+    /// Whether publishing to a topic that is not there makes it, with the defaults [default: true]
+    #[arg(long, env = "POSTHASTE_CREATE_TOPICS", value_name = "BOOL")]
+    create_topics: Option<bool>,
 }
 
 /// Where `serve` keeps its data when nothing else is said.
@@ -70,6 +73,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         )?,
         must_exist: false,
         kept: retention(&args, file)?,
+        create_topics: args.create_topics.or(file.create_topics),
     };
     let mut limits = server::Limits::default();
     limits.grace = or_file(args.grace, file.grace.as_deref(), span, limits.grace)?;

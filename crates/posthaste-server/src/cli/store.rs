@@ -19,6 +19,8 @@ pub(crate) struct How {
     pub(crate) must_exist: bool,
     /// How long jobs that have ended are kept, where it was said.
     pub(crate) kept: Retention,
+    /// Whether publishing makes a topic that is not there, where it was said.
+    pub(crate) create_topics: Option<bool>,
 }
 
 /// How long jobs that have ended are kept, and how many of them; nothing is the store's default.
@@ -80,6 +82,13 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
                 )
                 .next("give --completed-kept and --dead-kept to that server"));
             }
+            if how.create_topics.is_some() {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!("{url} says itself whether publishing makes topics"),
+                )
+                .next("give --create-topics to that server"));
+            }
             return Ok(Arc::clone(posthaste::Posthaste::open(url).await?.store()));
         }
         Place::Memory => Location::Memory,
@@ -93,6 +102,7 @@ pub(crate) async fn open(url: &str, how: &How) -> Result<Arc<dyn Store>> {
     let mut options = Options::new(location);
     options.durability = how.durability;
     how.kept.set(&mut options);
+    options.create_topics = how.create_topics.unwrap_or(options.create_topics);
     options.lock_wait_ms = u64::try_from(how.lock_wait.as_millis()).unwrap_or(u64::MAX);
     #[cfg(feature = "fault-injection")]
     super::fault::inject(&mut options)?;

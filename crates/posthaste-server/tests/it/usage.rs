@@ -137,6 +137,31 @@ fn a_server_keeps_what_has_ended_as_long_as_it_is_told() {
 }
 
 #[test]
+fn a_server_makes_no_topics_where_it_is_told_not_to() {
+    let dir = dir();
+    let server = ["serve", "--store", "http://127.0.0.1:1"];
+    let server = run(
+        dir.path(),
+        &[&server[..], &["--create-topics", "true"]].concat(),
+    );
+    check_next(&server, 2, "--create-topics");
+    let settings = "[serve]\ncreate_topics = false\n";
+    std::fs::write(dir.path().join("p.toml"), settings).expect("a file");
+    let mut serve = posthaste(dir.path());
+    serve.args(["serve", "--store", "memory:", "--listen", "127.0.0.1:0"]);
+    let mut serve = Running::start(serve.args(["--config", "p.toml"]));
+    let line = serve.line();
+    let url = line
+        .trim_end()
+        .strip_prefix("listening on ")
+        .expect("it listens");
+    let run = |arguments: &[&str]| run(dir.path(), &[arguments, &["--store", url]].concat());
+    check_next(&run(&["publish", "orders", "1"]), 3, "posthaste topics set");
+    assert_eq!(run(&["topics", "set", "orders"]).status.code(), Some(0));
+    assert_eq!(run(&["publish", "orders", "1"]).status.code(), Some(0));
+}
+
+#[test]
 fn what_has_ended_is_pruned_by_age_or_but_for_the_newest() {
     let dir = dir();
     let posthaste = |arguments: &[&str]| run(dir.path(), arguments);

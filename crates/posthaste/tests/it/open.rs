@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste::{Dead, Done, ErrorKind, Posthaste};
+use posthaste::event::{EventDraft, TopicSettings};
+use posthaste::{Dead, Done, ErrorKind, Payload, Posthaste};
 use posthaste_core::WallMs;
 use posthaste_log::ManualClock;
 
@@ -85,6 +86,25 @@ fn a_retention_that_cannot_be_is_refused() {
         "http://127.0.0.1:1",
         ErrorKind::Unsupported,
     );
+}
+
+#[test]
+fn publishing_makes_no_topic_where_that_is_off() {
+    run(async {
+        let options = Posthaste::options().create_topics(false);
+        let hub = options.open("memory:").await.expect("opens");
+        let publish = || EventDraft::raw("orders", "placed", Payload::json("1"));
+        let error = hub.publish(publish()).await.expect_err("no such topic");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(hub.topics().await.expect("an answer").is_empty());
+        let orders = hub.topic("orders");
+        orders.set(TopicSettings::default()).await.expect("made");
+        hub.publish(publish()).await.expect("published");
+        let options = Posthaste::options().create_topics(true);
+        let error = options.open("http://127.0.0.1:1").await;
+        let error = error.expect_err("its server says");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    });
 }
 
 #[test]
