@@ -16,15 +16,18 @@
 //! This module refuses to decide anything about jobs, and does no I/O.
 
 mod commit;
+mod edit;
 pub mod event;
 mod group;
 mod job;
 mod lease;
 mod names;
+mod page;
 mod parse;
 mod payload;
 mod problem;
 mod queue;
+mod reply;
 mod settle;
 #[cfg(test)]
 mod tests;
@@ -32,10 +35,8 @@ mod text;
 mod topic;
 mod view;
 
-pub use commit::{
-    Command, Commit, Committed, Edit, EditJob, EnqueuedReply, Extended, JobRef, Nothing, Reply,
-    SettledReply, StateReply,
-};
+pub use commit::{Command, Commit, JobRef};
+pub use edit::{Edit, EditJob};
 pub use group::{
     EventAsk, EventEnd, EventOutcomeWord, EventPlace, EventsSettled, GroupRef, GroupSettings,
     GroupTotals, GroupView, Groups, KeptEvent, KeptPage, LeasedEvents, MemberRef, MemberToken,
@@ -47,13 +48,15 @@ pub use lease::{
     Heartbeat, HeartbeatResult, HeartbeatResults, LeaseAsk, LeasedJob, LeasedJobs, QueueAsk, Status,
 };
 pub use names::Metadata;
+pub use page::{EventPage, Gap, ReadFrom, WrittenPage};
 pub use parse::{check_depth, parse, parse_one_or_many};
 pub use problem::{Problem, status};
 pub use queue::{ConfigureQueue, Health, QueueSettings, QueueView, Queues, Totals};
+pub use reply::{Committed, EnqueuedReply, Extended, Nothing, Reply, SettledReply, StateReply};
 pub use settle::{OutcomeWord, Settle, SettleResult, SettleResults};
 pub use text::{Instant, Span};
 pub use topic::{
-    EventPage, Gap, Publish, Published, PublishedEvents, ReadFrom, Retention, SetTopic, TopicRef,
-    TopicSettings, TopicView, Topics, WrittenPage,
+    Publish, Published, PublishedEvents, Retention, SetTopic, TopicRef, TopicSettings, TopicView,
+    Topics,
 };
 pub use view::{JobPage, JobView, Sweep, Swept};

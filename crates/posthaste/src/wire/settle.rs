@@ -6,8 +6,9 @@ use posthaste_core::{Command as Core, Error, ErrorKind, JobId, Outcome, Payload,
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::commit::{Command, Reply};
+use super::commit::Command;
 use super::payload::{self, Written, present};
+use super::reply::Reply;
 use super::{Problem, Span, Status};
 
 /// The end of one attempt: an item of `POST /v1/leases/settle`, and `{"settle":{…}}` in a commit.
