@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use posthaste_core::{Error, ErrorKind, Result, Store};
+use posthaste_core::{Result, Store};
 use posthaste_log::{Location, Log, Options};
 
 use super::Bench;
 use super::jobs::{Maker, fill};
+use super::process;
 use super::report::{Goal, Row};
 
 const MILLION: u64 = 1_000_000;
@@ -62,33 +63,11 @@ async fn settled(store: &Arc<Log>) -> Result<u64> {
     for _ in 0..100 {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         store.health().await?;
-        let now = anonymous()?;
+        let now = process::memory("self", "RssAnon")?;
         if now == last {
             break;
         }
         last = now;
     }
     Ok(last)
-}
-
-fn anonymous() -> Result<u64> {
-    let failed = || {
-        Error::new(
-            ErrorKind::Unsupported,
-            "this system does not tell a process's anonymous memory",
-        )
-        .next("leave footprint out with --only")
-    };
-    let status = std::fs::read_to_string("/proc/self/status").map_err(|_| failed())?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .ok_or_else(failed)?;
-    let kilobytes: u64 = line
-        .trim()
-        .trim_end_matches(" kB")
-        .trim()
-        .parse()
-        .map_err(|_| failed())?;
-    Ok(kilobytes * 1024)
 }

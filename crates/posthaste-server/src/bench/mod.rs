@@ -4,11 +4,13 @@
 //! Every figure stands beside a yardstick that was measured in the same run and the same
 //! directory; the ratio is what may be quoted. Nothing is judged here, and nothing of it is a test.
 
+mod children;
 mod footprint;
 mod http;
 mod idle;
 mod jobs;
 mod life;
+mod process;
 mod report;
 mod space;
 mod stalls;
@@ -25,6 +27,7 @@ use posthaste_log::{Location, Log, Options};
 use crate::cli::Global;
 use crate::cli::print;
 use crate::cli::signal::Ending;
+use children::Children;
 use report::Report;
 
 /// What to measure.
@@ -49,7 +52,7 @@ pub(crate) struct JobArgs {
 /// How to measure topics.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TopicArgs {
-    /// Measure only these, by name: publish, backlog, read, idle, moving
+    /// Measure only these, by name: publish, backlog, read, idle, moving, group, group-idle, others, streams, fan-out, ways
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = TOPICS)]
     only: Vec<String>,
     #[command(flatten)]
@@ -67,7 +70,19 @@ struct How {
     payload: u32,
 }
 
-const TOPICS: [&str; 5] = ["publish", "backlog", "read", "idle", "moving"];
+const TOPICS: [&str; 11] = [
+    "publish",
+    "backlog",
+    "read",
+    "idle",
+    "moving",
+    "group",
+    "group-idle",
+    "others",
+    "streams",
+    "fan-out",
+    "ways",
+];
 
 const JOBS: [&str; 10] = [
     "bulk",
@@ -90,6 +105,8 @@ struct Bench {
     dir: tempfile::TempDir,
     payload: bytes::Bytes,
     report: Report,
+    /// Servers that are measured.
+    children: Children,
 }
 
 pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
@@ -110,12 +127,15 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
             .next("name a directory that can be written to, with --dir")
         })?;
     print::remove_at_the_end(dir.path());
-    tokio::spawn(stop_when_asked(ending, dir.path().to_owned()));
+    let children = Children::default();
+    let stopping = stop_when_asked(ending, children.clone(), dir.path().to_owned());
+    tokio::spawn(stopping);
     let payload = yardstick::payload(how.payload as usize);
     let mut bench = Bench {
         dir,
         payload,
         report: Report::new(how.payload),
+        children,
     };
     let wanted = |name: &&str| only.is_empty() || only.iter().any(|only| only == name);
     for name in sections.iter().copied().filter(wanted) {
@@ -146,8 +166,9 @@ async fn job(name: &str, bench: &mut Bench) -> Result<()> {
 
 /// Ends the program when it is asked to, wherever it is, and leaves nothing of it on the disk. A
 /// figure that was cut short says nothing, so none is told.
-async fn stop_when_asked(mut ending: Ending, dir: PathBuf) {
+async fn stop_when_asked(mut ending: Ending, children: Children, dir: PathBuf) {
     ending.wait().await;
+    children.end();
     // The stores in it go on until the end, and may make a file meanwhile.
     for _ in 0..REMOVE_TRIES {
         match std::fs::remove_dir_all(&dir) {

@@ -29,6 +29,8 @@ pub(super) enum Goal {
     RatioAtMost(f64),
     AtLeast(f64),
     AtMost(f64),
+    /// Nothing: it is there to be compared with.
+    None,
 }
 
 impl Report {
@@ -88,6 +90,7 @@ impl Row {
             Goal::RatioAtMost(goal) => self.ratio().map(|ratio| ratio <= goal),
             Goal::AtLeast(goal) => Some(self.figure >= goal),
             Goal::AtMost(goal) => Some(self.figure <= goal),
+            Goal::None => None,
         }
     }
 
@@ -97,6 +100,7 @@ impl Row {
             Goal::RatioAtMost(goal) => format!("≤ {goal} of it"),
             Goal::AtLeast(goal) => format!("≥ {}", told(goal)),
             Goal::AtMost(goal) => format!("≤ {}", told(goal)),
+            Goal::None => String::new(),
         }
     }
 

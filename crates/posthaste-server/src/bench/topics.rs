@@ -1,6 +1,9 @@
 //! `bench topics`: what an event costs.
 
+mod group;
+mod others;
 mod publish;
+mod push;
 mod read;
 mod rest;
 
@@ -23,8 +26,19 @@ pub(super) async fn measure(name: &str, bench: &mut Bench) -> Result<()> {
         "backlog" => publish::backlog(bench).await,
         "read" => read::back(bench).await,
         "idle" => rest::latency(bench).await,
+        "group" => group::handled(bench).await,
+        "group-idle" => group::latency(bench).await,
+        "others" => others::side_by_side(bench).await,
+        "streams" => push::idle(bench).await,
+        "fan-out" => push::fan_out(bench).await,
+        "ways" => push::compared(bench).await,
         _ => rest::moving(bench).await,
     }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
 }
 
 /// New events, all alike but for key and id.
@@ -34,6 +48,7 @@ struct Maker {
     event_type: Text,
     source: Text,
     payload: Payload,
+    keys: u64,
     next: u64,
 }
 
@@ -44,6 +59,7 @@ impl Maker {
             event_type: Text::from("bench.told"),
             source: Text::from("bench"),
             payload: Payload::json(payload.clone()),
+            keys: KEYS,
             next: 0,
         })
     }
@@ -56,7 +72,7 @@ impl Maker {
                 deduplicate: false,
                 event_type: self.event_type.clone(),
                 source: self.source.clone(),
-                key: Some(Text::from(format!("key-{}", self.next % KEYS))),
+                key: Some(Text::from(format!("key-{}", self.next % self.keys))),
                 headers: Vec::new(),
                 payload: Some(self.payload.clone()),
             }
@@ -70,7 +86,7 @@ impl Maker {
 
 /// Publishes `count` events, `batch` a commit, `in_flight` commits at once; answers how many a second.
 async fn fill(
-    store: &std::sync::Arc<impl Store>,
+    store: &std::sync::Arc<impl Store + ?Sized>,
     maker: &Maker,
     count: u64,
     batch: u64,
@@ -99,7 +115,7 @@ async fn fill(
 
 /// A page from there on, and where to go on.
 async fn page(
-    store: &impl Store,
+    store: &(impl Store + ?Sized),
     from: ReadFrom,
     wait_ms: u32,
 ) -> Result<(Vec<Event>, Position, Position)> {

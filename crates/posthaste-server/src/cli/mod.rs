@@ -37,6 +37,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use posthaste_core::{Error, ErrorKind, Result};
 
 use config::Config;
+pub(crate) use serve::allow_descriptors;
 
 /// Durable background jobs: one binary, its own log, nothing to install.
 #[derive(Debug, Parser)]

@@ -130,7 +130,7 @@ fn retention(args: &Args, file: &config::Serve) -> Result<store::Retention> {
 
 /// Allows this process as many descriptors as it may have, because each connection takes one. Where
 /// that is refused there are merely fewer: what can't be accepted waits.
-fn allow_descriptors() {
+pub(crate) fn allow_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {

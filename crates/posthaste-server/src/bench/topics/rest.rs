@@ -9,7 +9,7 @@ use posthaste_core::{Error, Result, Store};
 use super::super::jobs;
 use super::super::report::{Goal, Row};
 use super::super::yardstick;
-use super::{BATCH, Bench, Maker, fill, page};
+use super::{BATCH, Bench, Maker, fill, median, page};
 
 const SAMPLES: usize = 1_000;
 /// Between two events: the system is idle again.
@@ -121,9 +121,4 @@ fn bytes_below(dir: &std::path::Path) -> u64 {
         Err(_) => 0,
     });
     bytes.sum()
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(0.0)
 }
