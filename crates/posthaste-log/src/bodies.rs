@@ -132,9 +132,13 @@ impl Bodies {
             return false;
         };
         let mut blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);
-        changes
-            .drain(..)
-            .for_each(|(place, in_use)| blobs.note(place, in_use));
+        for (place, in_use) in &*changes {
+            blobs.count(*place, *in_use);
+        }
+        // Only now: what moved from one holder to another fell out of use and came into it again.
+        for (place, _) in changes.drain(..) {
+            blobs.drop_unused(place);
+        }
         true
     }
 
@@ -328,8 +332,8 @@ impl Blobs {
         Place(index + 1)
     }
 
-    /// Notes that a place came into use, or fell out of it; what nobody uses is let go.
-    pub(crate) fn note(&mut self, place: Place, in_use: bool) {
+    /// Counts that a place came into use, or fell out of it.
+    fn count(&mut self, place: Place, in_use: bool) {
         let index = place.0 - 1;
         let Some(blob) = self.blob(index) else { return };
         blob.uses = if in_use {
@@ -337,7 +341,6 @@ impl Blobs {
         } else {
             blob.uses.saturating_sub(1)
         };
-        self.drop_unused(place);
     }
 
     /// Lets a record go that nobody uses.
@@ -406,6 +409,17 @@ mod tests {
         fn allocate(&self, _len: u64) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
         }
+    }
+
+    #[test]
+    fn what_moves_from_one_holder_to_another_stays_in_memory() {
+        let bodies = Bodies::Memory(Mutex::default());
+        let place = bodies.keep_in_memory(Bytes::from_static(b"why"));
+        assert!(bodies.note(&mut vec![(place, true)]));
+        assert!(bodies.note(&mut vec![(place, false), (place, true)]));
+        assert_eq!(bodies.at_hand(place), Some(Bytes::from_static(b"why")));
+        assert!(bodies.note(&mut vec![(place, false)]));
+        assert_eq!(bodies.at_hand(place), None);
     }
 
     #[test]
