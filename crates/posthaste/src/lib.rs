@@ -38,6 +38,7 @@
 //! | enqueue one, many, or with other commands | [`Posthaste::enqueue`], [`Posthaste::enqueue_many`], [`Posthaste::commit`] |
 //! | wait for a result | [`Enqueued::result`] |
 //! | run handlers | [`Posthaste::worker`], [`Worker`], [`Cx`], [`State`] |
+//! | handle events in groups, each key in order | [`Posthaste::group`], [`Consumer`], [`EventCx`], [`event`] |
 //! | publish events, and read a topic on | [`#[derive(Event)]`](derive@Event), [`Posthaste::publish`], [`event`] |
 //! | end an attempt | [`Done`](const@Done), [`Retry`], [`Snooze`], [`Cancel`], [`Dead`], [`HandlerError`] |
 //! | look and operate | [`Posthaste::job`], [`Posthaste::queues`], [`Posthaste::retry`], [`Posthaste::pause`] |
@@ -62,6 +63,7 @@ extern crate self as posthaste;
 struct Readme;
 
 mod commit;
+mod consumer;
 mod context;
 mod digest;
 mod draft;
@@ -92,6 +94,7 @@ pub use posthaste_core::{
 pub use posthaste_derive::{Event, Job};
 
 pub use commit::CommitBuilder;
+pub use consumer::{Consumer, ConsumerHandle, ConsumerSummary, EventCx, Park, Skip};
 pub use context::{Cx, JobRequest, RawJob, State};
 pub use draft::{Draft, IntoDraft, UniqueRule};
 pub use enqueue::{BoxFuture, Enqueue, Enqueued};

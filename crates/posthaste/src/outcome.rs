@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_core::group::EventOutcome;
 use posthaste_core::{Outcome, Payload, duration, limits};
 use serde::Serialize;
 
@@ -174,6 +175,7 @@ enum Meaning {
     Retry { delay_ms: Option<u64> },
     Dead,
     Cancel,
+    Park,
     Undecodable,
 }
 
@@ -201,6 +203,14 @@ impl HandlerError {
     #[must_use]
     pub fn cancel(mut self) -> Self {
         self.meaning = Meaning::Cancel;
+        self
+    }
+
+    /// The event is parked, and the later ones of its key behind it, until somebody decides. (A job
+    /// has no such state, and is dead.)
+    #[must_use]
+    pub fn park(mut self) -> Self {
+        self.meaning = Meaning::Park;
         self
     }
 
@@ -239,7 +249,7 @@ impl HandlerError {
                 error: self.chain(),
                 delay_ms,
             },
-            Meaning::Dead => Outcome::Dead {
+            Meaning::Dead | Meaning::Park => Outcome::Dead {
                 error: self.chain(),
             },
             Meaning::Cancel => Outcome::Cancel {
@@ -254,6 +264,21 @@ impl HandlerError {
                     error: Some(error),
                 }
             }
+        }
+    }
+
+    /// What it means for an event.
+    pub(crate) fn event_outcome(&self) -> EventOutcome {
+        let error = self.chain();
+        match self.meaning {
+            Meaning::Retry { delay_ms } => EventOutcome::Retry { error, delay_ms },
+            Meaning::Dead => EventOutcome::Dead { error },
+            Meaning::Cancel => EventOutcome::Skip { reason: error },
+            Meaning::Park => EventOutcome::Park { error },
+            Meaning::Undecodable => EventOutcome::Retry {
+                error,
+                delay_ms: Some(UNDECODABLE_DELAY_MS),
+            },
         }
     }
 

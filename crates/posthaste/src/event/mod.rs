@@ -48,8 +48,11 @@
 //! | see in a test what was published | [`TestHub::events`](crate::testing::TestHub::events) |
 
 mod draft;
+mod group;
 mod later;
 pub(crate) mod publish;
+mod reached;
+mod reset;
 mod tail;
 mod tail_of;
 mod topic;
@@ -60,8 +63,21 @@ pub use posthaste_core::topic::{
     TopicSettings, TopicView,
 };
 
+pub use posthaste_core::group::{
+    EventOutcome, GroupConfig, GroupSettings, GroupTotals, GroupView, KeptEvent, KeptPage,
+    KeptReason, MemberView, OnExhausted, PausedBy, Which,
+};
+
+pub use crate::consumer::{
+    Consumer, ConsumerHandle, ConsumerSummary, Effects, EventCx, EventHandler, EventRequest,
+    EventService, FromEvent, Inbox, InboxEntry, IntoEventOutcome, IntoRoute, MemoryInbox, OfType,
+    Otherwise, Park, Skip, once,
+};
 pub use draft::{EventDraft, IntoEvent};
+pub use group::{Group, GroupLag, of_key};
 pub use publish::Publish;
+pub use reached::Reached;
+pub use reset::{Replay, ResetGroup};
 pub use tail::{Page, Tail, Tailed};
 pub use tail_of::{TailOf, TailedOf, Undecodable};
 pub use topic::Topic;

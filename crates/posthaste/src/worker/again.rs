@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Things that were refused for now, and when they are tried again: after a pause that doubles
 /// each time, to the longest.
-pub(super) struct Again<T> {
+pub(crate) struct Again<T> {
     kept: Vec<T>,
     at: Instant,
     pause: Duration,
@@ -15,7 +15,7 @@ pub(super) struct Again<T> {
 
 impl<T> Again<T> {
     /// Nothing yet; the first pause, and the longest.
-    pub(super) fn new(pauses: (Duration, Duration)) -> Self {
+    pub(crate) fn new(pauses: (Duration, Duration)) -> Self {
         Self {
             kept: Vec::new(),
             at: Instant::now(),
@@ -24,12 +24,17 @@ impl<T> Again<T> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.kept.len()
     }
 
+    /// What is kept, in the order in which it came.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.kept.iter()
+    }
+
     /// Waits until it is time to try again; for ever where there is nothing to try.
-    pub(super) async fn due(&self) {
+    pub(crate) async fn due(&self) {
         if self.kept.is_empty() {
             std::future::pending::<()>().await;
         }
@@ -37,13 +42,13 @@ impl<T> Again<T> {
     }
 
     /// What is to be tried now.
-    pub(super) fn take_due(&mut self) -> Option<Vec<T>> {
+    pub(crate) fn take_due(&mut self) -> Option<Vec<T>> {
         let due = !self.kept.is_empty() && self.at <= Instant::now();
         due.then(|| std::mem::take(&mut self.kept))
     }
 
     /// Keeps what was refused for the first time. It waits as long as what is there already.
-    pub(super) fn keep(&mut self, refused: Vec<T>) {
+    pub(crate) fn keep(&mut self, refused: Vec<T>) {
         if self.kept.is_empty() && !refused.is_empty() {
             self.pause = self.pauses.0;
             self.at = Instant::now() + self.pause;
@@ -52,7 +57,7 @@ impl<T> Again<T> {
     }
 
     /// Keeps what was refused again, for longer than before.
-    pub(super) fn put_off(&mut self, refused: Vec<T>) {
+    pub(crate) fn put_off(&mut self, refused: Vec<T>) {
         self.pause = (self.pause * 2).min(self.pauses.1);
         self.at = Instant::now() + self.pause;
         self.kept = refused;

@@ -389,19 +389,19 @@ impl fmt::Debug for Worker {
     }
 }
 
-fn check_slots(slots: usize) -> Result<()> {
+pub(crate) fn check_slots(slots: usize) -> Result<()> {
     if (1..=SLOTS_MAX).contains(&slots) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Invalid,
-        format!("a worker can't run {slots} jobs at once"),
+        format!("{slots} can't be handled at once"),
     )
     .next(format!("give a concurrency of 1 to {SLOTS_MAX}")))
 }
 
 /// The length of a lease in milliseconds, where heartbeats can keep it.
-fn check_times(lease: Duration, heartbeat: Option<Duration>) -> Result<u32> {
+pub(crate) fn check_times(lease: Duration, heartbeat: Option<Duration>) -> Result<u32> {
     let lease_ms = millis_u32(lease);
     if !(limits::LEASE_MS_MIN..=limits::LEASE_MS_MAX).contains(&lease_ms) {
         let range = [limits::LEASE_MS_MIN, limits::LEASE_MS_MAX].map(|ms| print_ms(ms.into()));

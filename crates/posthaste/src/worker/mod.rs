@@ -1,6 +1,6 @@
 //! Workers: they lease jobs, run their handlers, and settle how it ended.
 
-mod again;
+pub(crate) mod again;
 pub(crate) mod batch;
 mod build;
 mod engine;
@@ -12,5 +12,6 @@ mod slot;
 mod summary;
 
 pub use build::{WorkQueue, Worker, WorkerHandle};
+pub(crate) use build::{check_slots, check_times};
 pub use service::JobService;
 pub use summary::Summary;

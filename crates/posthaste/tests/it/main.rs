@@ -5,6 +5,7 @@ mod derive;
 mod enqueue;
 mod events;
 mod examples;
+mod groups;
 mod open;
 mod spans;
 mod sweep;
