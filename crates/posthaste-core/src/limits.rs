@@ -182,6 +182,9 @@ pub const SETTLED_EVENTS_MAX: usize = 1_000;
 pub const PARKED_DEFAULT: u32 = 1_000;
 /// Most parked events of a group. More: refused as `invalid`.
 pub const PARKED_MAX: u32 = 10_000;
+/// How long it is waited before an event that could not be read or copied, to be kept, is tried again,
+/// in milliseconds.
+pub const KEEP_AGAIN_MS: u64 = 1_000;
 /// Most dead letters of a group. Those that have been there longest are forgotten first.
 pub const DEAD_LETTERS_MAX: usize = 10_000;
 /// Most parked events or dead letters that one command moves. It tells how many are left.

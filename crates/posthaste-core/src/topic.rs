@@ -381,7 +381,7 @@ pub struct EventPage {
 pub struct Gap {
     /// Why.
     pub reason: GapReason,
-    /// The oldest place that can be read from.
+    /// The oldest place behind it that can be read from.
     pub earliest: Position,
     /// Where the next event will be published.
     pub end: Position,
@@ -395,6 +395,9 @@ pub enum GapReason {
     /// The position is of another history: of another store, of the store before a backup was
     /// restored, or of a topic of the same name that was deleted.
     History,
+    /// What lay there is damaged on the disk, and can't be read. Which file it is, the store's
+    /// health says.
+    Damage,
 }
 
 impl GapReason {
@@ -404,13 +407,14 @@ impl GapReason {
         match self {
             Self::Retention => "retention",
             Self::History => "history",
+            Self::Damage => "damage",
         }
     }
 
     /// What this word means.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Retention, Self::History]
+        [Self::Retention, Self::History, Self::Damage]
             .into_iter()
             .find(|of| of.as_str() == word)
     }

@@ -215,6 +215,11 @@ impl Archive {
         self.next.position
     }
 
+    /// The offset that is due in a partition.
+    pub(crate) fn next_offset(&self, partition: u16) -> u64 {
+        offset_of(&self.next.offsets, partition)
+    }
+
     /// Position behind the last entry of the sealed files, which are what compaction reads.
     pub(crate) fn sealed_end(&self) -> u64 {
         self.shared.read().sealed.last().map_or(0, |file| file.end)

@@ -58,6 +58,8 @@ struct Chores {
     snapshot_at: MonoMs,
     /// The last segment was sealed for the sake of a smaller snapshot.
     sealed_early: bool,
+    /// Damage was found that the next snapshot may get around.
+    hurt: bool,
     /// The journal is written slowly or not at all.
     rests: bool,
     /// Segments up to this one are known to be sealed and durable.
@@ -101,6 +103,7 @@ impl Background {
             snapshots_bytes: None,
             snapshot_at: MonoMs(0),
             sealed_early: false,
+            hurt: false,
             rests: false,
             sealed_before: snapshot,
             damaged_at: 0,
@@ -188,6 +191,8 @@ impl Chores {
             .into_iter()
             .filter(|segment| segment.number <= self.sealed_before);
         if let Err(error) = self.scrub.step(sealed) {
+            // A store that is opened again reads what no snapshot covers, and would refuse it.
+            self.hurt |= error.kind() == ErrorKind::Corrupt;
             self.shared.stats.problem(error.to_string());
         }
     }
@@ -364,7 +369,7 @@ impl Chores {
         // A snapshot costs as much writing as it is large: the larger, the rarer.
         let due = SNAPSHOT_SEGMENTS
             .max(usize::try_from(2 * self.snapshot_bytes / self.segment_bytes).unwrap_or(0));
-        let early = self.is_low() || self.is_sparse() || self.sealed_early;
+        let early = self.is_low() || self.is_sparse() || self.sealed_early || self.hurt;
         let tried = self.sealed_before <= self.damaged_at;
         if new.is_empty() || tried || (new.len() < due && !early) {
             return Ok(());
@@ -384,8 +389,13 @@ impl Chores {
         // they don't know then is gone, and not one that they don't know yet.
         reclaim::until_durable(&self.shared)?;
         let topics = Arc::clone(&self.shared.topics);
-        let kept_from = |topic| topics.kept_from(topic);
-        let merged = merge::merge(&self.files, used, round, &mut self.mover, kept_from, go_on)?;
+        let shared = Arc::clone(&self.shared);
+        let known = merge::Known {
+            kept_from: &|topic| topics.kept_from(topic),
+            batch_at: &|topic, position| topics.batch_at(topic, position),
+            damaged: &|error| shared.stats.problem(error.to_string()),
+        };
+        let merged = merge::merge(&self.files, used, round, &mut self.mover, &known, go_on)?;
         let Some((path, reach)) = merged else {
             return Ok(());
         };
@@ -400,7 +410,7 @@ impl Chores {
         // From here on readers find them there, and nothing needs the segments for them.
         self.shared.topics.moved(self.mover.readers());
         self.snapshot = reach.segment;
-        self.sealed_early = false;
+        (self.sealed_early, self.hurt) = (false, false);
         self.snapshot_at = self.shared.clock.now().mono;
         self.snapshot_bytes = self
             .disk()

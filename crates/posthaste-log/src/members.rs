@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use posthaste_core::group::{KeptEvent, KeptPage, LeasedEvent, LeasedEvents};
-use posthaste_core::machine::{EventGrant, Feed, Keep, SavedKept};
-use posthaste_core::{Event, Position, Result, Token};
+use posthaste_core::machine::{EventGrant, Feed, Keep, Place, SavedKept};
+use posthaste_core::{ErrorKind, Event, Position, Result, Token};
 
 pub(crate) use waiting::{Members, Passers};
 
@@ -18,7 +18,7 @@ use crate::format::Damage;
 use crate::format::events::{self, Said, Stands};
 use crate::inbox::{Ask, Inbox, Reply};
 use crate::segments::Segment;
-use crate::topics::{Fed, Pick, Topics};
+use crate::topics::{Fed, Pick, Picked, Topics};
 
 /// Something to be read for a group.
 #[derive(Debug)]
@@ -29,12 +29,23 @@ pub(crate) enum Order {
     Keep(Keep, Vec<Arc<Segment>>),
 }
 
-/// An event that was read to be kept; without a record where it is gone.
+/// An event that was read to be kept, or to be handed out.
 #[derive(Debug)]
 pub(crate) struct Copying {
     pub(crate) group: u32,
     pub(crate) position: u64,
-    pub(crate) record: Option<Bytes>,
+    pub(crate) record: Copied,
+}
+
+/// What there is of an event.
+#[derive(Debug)]
+pub(crate) enum Copied {
+    /// The record of its copy.
+    Whole(Bytes),
+    /// It is gone, or damaged: what was found then, naming file and offset.
+    Lost(Option<String>),
+    /// The disk does not give it out now.
+    Later,
 }
 
 /// Events that were handed out, before they are read.
@@ -108,19 +119,24 @@ impl Leased {
             && self.pick(bodies).is_none_or(|pick| pick.is_at_hand(bodies))
     }
 
-    /// Reads what was handed out. An event that is gone, or that can't be read, is left out and
-    /// passed by its group.
+    /// Reads what was handed out. An event that is gone, or damaged, is left out and passed by its
+    /// group.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Io` where the disk does not give one out, which may pass: nothing is lost.
     pub(crate) fn read(self, bodies: &Bodies) -> Result<Delivered> {
-        let mut found: Vec<Event> = match self.pick(bodies) {
+        let picked = match self.pick(bodies) {
             Some(pick) => pick.read(bodies)?,
-            None => Vec::new(),
+            None => Picked::default(),
         };
+        let (mut found, damage) = (picked.events, picked.damage);
+        let mut damage: Vec<String> = damage.iter().map(ToString::to_string).collect();
         for grant in self.grants.iter().filter(|grant| grant.place.is_some()) {
             let zero = self.topics.position(self.topic, 0);
-            let record = bodies.read(grant.place, &self.pinned);
-            let read = record.map_err(|error| error.damage);
-            if let Ok(event) = read.and_then(|record| kept_event(&record, zero)) {
-                found.push(event);
+            match read_copy(grant.place, &self.pinned, zero, bodies) {
+                Ok(event) => found.push(event),
+                Err(error) if error.kind() == ErrorKind::Corrupt => damage.push(error.to_string()),
+                Err(error) => return Err(error),
             }
         }
         found.sort_unstable_by_key(|event| event.position);
@@ -142,7 +158,7 @@ impl Leased {
                 let _closed = inbox.ask(Ask::Kept(Copying {
                     group: self.group,
                     position,
-                    record: None,
+                    record: Copied::Lost(damage.pop()),
                 }));
             }
         }
@@ -182,9 +198,23 @@ pub(crate) fn deliver(leased: Leased, reply: Reply<Delivered>, bodies: &Bodies) 
     effect::tell(reply, read);
 }
 
+/// Reads the copy of an event.
+fn read_copy(
+    place: Place,
+    pinned: &[Arc<Segment>],
+    zero: Position,
+    bodies: &Bodies,
+) -> Result<Event> {
+    let damaged = |damage| unreadable_kept(&Unreadable::at(place, damage));
+    let record = bodies.read(place, pinned);
+    let record = record.map_err(|unreadable| unreadable_kept(&unreadable))?;
+    kept_event(&record, zero).map_err(damaged)
+}
+
 /// One row of a page of kept events, before it is read.
 #[derive(Debug)]
 pub(crate) struct KeptRow {
+    pub(crate) position: u64,
     pub(crate) kept: SavedKept,
     pub(crate) zero: Position,
     pub(crate) pinned: Vec<Arc<Segment>>,
@@ -201,16 +231,20 @@ pub(crate) fn kept_page(rows: &[KeptRow], next: Option<u64>, bodies: &Bodies) ->
 
 impl KeptRow {
     fn read(&self, bodies: &Bodies) -> Result<KeptEvent> {
-        let record = |place| {
-            let read = bodies.read(place, &self.pinned);
-            read.map_err(|unreadable| unreadable_kept(&unreadable))
+        let told = |error: posthaste_core::Error| {
+            let message = format!("the event {}: {}", self.position, error.message());
+            let next = error.next_step().unwrap_or_default().to_owned();
+            posthaste_core::Error::new(error.kind(), message).next(next)
         };
-        let damaged = |damage| unreadable_kept(&Unreadable::at(self.kept.place, damage));
-        let event = kept_event(&record(self.kept.place)?, self.zero).map_err(damaged)?;
+        let event = read_copy(self.kept.place, &self.pinned, self.zero, bodies).map_err(told)?;
         let error = match self.kept.note.is_some() {
             true => {
-                let record = record(self.kept.note)?;
-                Some(events::read_why(&record).map_err(damaged)?.into())
+                let note = self.kept.note;
+                let record = bodies.read(note, &self.pinned);
+                let record = record.map_err(|unreadable| told(unreadable_kept(&unreadable)))?;
+                let why = events::read_why(&record)
+                    .map_err(|damage| told(unreadable_kept(&Unreadable::at(note, damage))))?;
+                Some(why.into())
             }
             false => None,
         };
@@ -225,11 +259,16 @@ impl KeptRow {
 }
 
 fn unreadable_kept(unreadable: &Unreadable) -> posthaste_core::Error {
+    if unreadable.may_pass() {
+        let message = format!("a kept event can't be read now: {unreadable}");
+        return posthaste_core::Error::new(ErrorKind::Unavailable, message)
+            .next("try again; see to the disk where it stays");
+    }
     posthaste_core::Error::new(
-        posthaste_core::ErrorKind::Corrupt,
+        ErrorKind::Corrupt,
         format!("a kept event can't be read: {unreadable}"),
     )
-    .next("run `posthaste verify`; skip the event, or restore a backup")
+    .next("run `posthaste verify`; skip the event by its position, or restore a backup")
 }
 
 fn kept_event(record: &Bytes, zero: Position) -> Result<Event, Damage> {
@@ -258,34 +297,60 @@ impl Order {
                     None => Ok(Fed::nothing(from)),
                 };
                 let (fed, failed) = match fed {
-                    Ok(fed) => (fed, None),
+                    Ok(mut fed) => {
+                        let damage = fed.damage.take();
+                        (fed, damage)
+                    }
                     Err(error) => (Fed::nothing(from), Some(error)),
                 };
                 inbox.ask(Ask::Fed { group, from, fed })?;
                 failed.map_or(Ok(()), Err)
             }
             Self::Keep(keep, pinned) => {
-                let record = match keep.place.is_some() {
-                    true => bodies.read(keep.place, &pinned).ok(),
-                    false => {
-                        let pick = topics.pick(keep.topic, vec![keep.position], bodies);
-                        let mut read = match pick {
-                            Some(pick) => pick.read(bodies)?,
-                            None => Vec::new(),
-                        };
-                        read.pop().map(|event| {
-                            let mut record = Vec::new();
-                            events::write_kept(&mut record, keep.group, &event);
-                            Bytes::from(record)
-                        })
-                    }
+                let record = copy_of(&keep, &pinned, topics, bodies);
+                let (record, failed) = match record {
+                    Ok(record) => (record, None),
+                    Err(error) => (Copied::Later, Some(error)),
                 };
                 inbox.ask(Ask::Kept(Copying {
                     group: keep.group,
                     position: keep.position,
                     record,
-                }))
+                }))?;
+                failed.map_or(Ok(()), Err)
             }
         }
     }
+}
+
+/// The record of what is to be kept of an event.
+///
+/// # Errors
+/// `Unavailable` or `Io` where the disk does not give it out now.
+fn copy_of(
+    keep: &Keep,
+    pinned: &[Arc<Segment>],
+    topics: &Topics,
+    bodies: &Bodies,
+) -> Result<Copied> {
+    if keep.place.is_some() {
+        return match bodies.read(keep.place, pinned) {
+            Ok(record) => Ok(Copied::Whole(record)),
+            Err(unreadable) if unreadable.may_pass() => Err(unreadable_kept(&unreadable)),
+            Err(unreadable) => Ok(Copied::Lost(Some(unreadable_kept(&unreadable).to_string()))),
+        };
+    }
+    let pick = topics.pick(keep.topic, vec![keep.position], bodies);
+    let mut picked = match pick {
+        Some(pick) => pick.read(bodies)?,
+        None => Picked::default(),
+    };
+    Ok(match picked.events.pop() {
+        Some(event) => {
+            let mut record = Vec::new();
+            events::write_kept(&mut record, keep.group, &event);
+            Copied::Whole(Bytes::from(record))
+        }
+        None => Copied::Lost(picked.damage.pop().map(|damage| damage.to_string())),
+    })
 }

@@ -40,9 +40,20 @@ struct Gathered {
     reach: Reach,
 }
 
-/// Has the events of a batch leave the journal.
+/// What the store knows of its topics while it is merged.
+pub(crate) struct Known<'a> {
+    /// From where on the events of a topic are kept; `None` where the topic is gone.
+    pub(crate) kept_from: &'a dyn Fn(u32) -> Option<u64>,
+    /// The batch of a topic that begins at a position.
+    pub(crate) batch_at: &'a dyn Fn(u32, u64) -> Option<Batch>,
+    /// Is told of damage that was got around.
+    pub(crate) damaged: &'a dyn Fn(&Error),
+}
+
+/// Has the events of a batch leave the journal. Without an error they are in the archive, or are
+/// said there to be lost.
 type Moving<'a> =
-    dyn FnMut(&Group<'_>, &Batch, &TopicConfig) -> std::result::Result<(), Unmoved> + 'a;
+    dyn FnMut(&Group<'_>, &Batch, &TopicConfig, bool) -> std::result::Result<(), Unmoved> + 'a;
 
 /// Where the fact of a job stands. The facts themselves stay in their segments, and are read
 /// again when their job's turn comes.
@@ -56,14 +67,16 @@ struct Entry {
 }
 
 /// Makes the next snapshot out of `old` and as many of `sealed` (which follow it, oldest first) as
-/// one round may take. `kept_from` tells from where on the events of a topic are kept; `None` where
-/// the topic is gone. `go_on` is asked now and then; when it says no, nothing was done.
+/// one round may take. `go_on` is asked now and then; when it says no, nothing was done.
+///
+/// Events whose record is damaged are said to be lost where they go, as long as `known` tells what
+/// their batch was: neither other events nor jobs wait for them.
 pub(crate) fn merge(
     files: &Files,
     old: Option<&PathBuf>,
     sealed: &[Arc<Segment>],
     mover: &mut Mover,
-    kept_from: impl Fn(u32) -> Option<u64>,
+    known: &Known<'_>,
     mut go_on: impl FnMut() -> bool,
 ) -> Result<Option<(PathBuf, Reach)>> {
     let mut reader = match old {
@@ -84,14 +97,21 @@ pub(crate) fn merge(
     }
     let mut blocks = Blocks::default();
     for segment in sealed.iter().take(usize::from(u16::MAX)) {
-        let mut moving = |group: &Group<'_>, batch: &Batch, config: &TopicConfig| {
-            let Some(kept_from) = kept_from(batch.topic) else {
+        let mut moving = |group: &Group<'_>, batch: &Batch, config: &TopicConfig, lost: bool| {
+            if lost {
+                let at = place::at(batch.place).offset as usize;
+                let error = corrupt(&segment.path, at, &Damage::Checksum);
+                (known.damaged)(&error);
+                let kept_from = (known.kept_from)(batch.topic).unwrap_or(u64::MAX);
+                return mover.lost(config, batch, error.message(), kept_from);
+            }
+            let Some(kept_from) = (known.kept_from)(batch.topic) else {
                 return Ok(());
             };
             let events = group.events(batch.place).map_err(Unmoved::Damaged)?;
             mover.batch(config, batch, &events, kept_from)
         };
-        gathered.segment(segment, &mut blocks, &mut moving)?;
+        gathered.segment(segment, &mut blocks, known, &mut moving)?;
         if !go_on() {
             return Ok(None);
         }
@@ -131,13 +151,17 @@ impl Gathered {
         &mut self,
         segment: &Arc<Segment>,
         blocks: &mut Blocks,
+        known: &Known<'_>,
         moving: &mut Moving<'_>,
     ) -> Result<()> {
         let nth = blocks.add(segment);
         let mut sealed = Sealed::open(segment, BLOCK)?;
-        while let Some(group) = sealed.next()? {
+        while let Some(group) = sealed.next_salvaged()? {
             let damaged = |damage| corrupt(&segment.path, group.offset, &damage);
-            self.group(&group, nth, moving)
+            if !group.sound {
+                (known.damaged)(&damaged(Damage::Checksum));
+            }
+            self.group(&group, nth, known, moving)
                 .map_err(|unmoved| match unmoved {
                     Unmoved::Damaged(damage) => damaged(damage),
                     Unmoved::Failed(error) => error,
@@ -154,6 +178,7 @@ impl Gathered {
         &mut self,
         group: &Group<'_>,
         segment: u16,
+        known: &Known<'_>,
         moving: &mut Moving<'_>,
     ) -> Result<(), Unmoved> {
         let mut moved = Ok(());
@@ -169,11 +194,31 @@ impl Gathered {
                         Fact::Published { topic, .. } => meta.topics.config(topic),
                         _ => TopicConfig::default(),
                     };
-                    meta.topics.apply(&fact, |change| {
-                        if let (TopicChange::Published(batch), Ok(())) = (change, &moved) {
-                            moved = moving(group, &batch, &config);
-                        }
-                    });
+                    if let Fact::Published {
+                        topic,
+                        position,
+                        hashes,
+                        ..
+                    } = fact
+                        && hashes.count() == 0
+                        && moved.is_ok()
+                    {
+                        moved = match (known.batch_at)(topic, position) {
+                            Some(batch) => {
+                                meta.topics.pass(&batch);
+                                moving(group, &batch, &config, true)
+                            }
+                            // The topic is gone, and nobody asks where its events were.
+                            None if (known.kept_from)(topic).is_none() => Ok(()),
+                            None => Err(Unmoved::Damaged(Damage::Checksum)),
+                        };
+                    } else {
+                        meta.topics.apply(&fact, |change| {
+                            if let (TopicChange::Published(batch), Ok(())) = (change, &moved) {
+                                moved = moving(group, &batch, &config, false);
+                            }
+                        });
+                    }
                     meta.apply(&fact, None);
                 }
                 Some(slot) => self.index.push(Entry {

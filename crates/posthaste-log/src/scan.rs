@@ -27,6 +27,8 @@ pub(crate) struct Scan<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Group<'a> {
     pub(crate) header: group::Header,
+    /// The body is what was written. Where it is not, each record is verified alone.
+    pub(crate) sound: bool,
     pub(crate) offset: usize,
     /// All of it, header and padding included.
     pub(crate) bytes: &'a [u8],
@@ -100,6 +102,7 @@ impl<'a> Scan<'a> {
         }
         let group = Group {
             header,
+            sound: true,
             offset: self.offset,
             bytes: &rest[..header.size()],
         };
@@ -160,8 +163,21 @@ impl<'a> Group<'a> {
         group::verify_body(&header, bytes)?;
         Ok(Self {
             header,
+            sound: true,
             offset,
             bytes: &bytes[..header.size()],
+        })
+    }
+
+    /// The same where something in the body is damaged: its facts can be read, if they are not what
+    /// was hit. Events whose record is damaged are told without hashes, which no sound one is.
+    pub(crate) fn salvage(bytes: &'a [u8], offset: usize) -> Result<Self, Damage> {
+        let header = group::read_header(bytes)?;
+        Ok(Self {
+            header,
+            sound: group::verify_body(&header, bytes).is_ok(),
+            offset,
+            bytes: bytes.get(..header.size()).ok_or(Damage::Short)?,
         })
     }
 
@@ -227,10 +243,20 @@ impl<'a> Group<'a> {
 
 impl<'a> facts::Bodies<'a> for Group<'a> {
     fn summary(&mut self, place: Place) -> Result<Summary<'a>, Damage> {
+        if !self.sound {
+            record::read(self.at(place)?)?;
+        }
         Ok(body::read_job(self.data(place, Tag::Job)?)?.summary)
     }
 
     fn hashes(&mut self, place: Place) -> Result<Hashes<'a>, Damage> {
+        if !self.sound {
+            match record::read(self.at(place)?) {
+                Ok(_) => {}
+                Err(newer @ Damage::Newer(_)) => return Err(newer),
+                Err(_) => return Ok(Hashes(&[])),
+            }
+        }
         events::hashes(self.data(place, Tag::Events)?)
     }
 }

@@ -40,6 +40,21 @@ impl<'a> Sealed<'a> {
     /// # Errors
     /// Damage, named.
     pub(crate) fn next(&mut self) -> Result<Option<Group<'_>>> {
+        self.next_by(|bytes, offset| Group::read(bytes, offset))
+    }
+
+    /// The same, and a group whose body is damaged too, as long as its header is sound.
+    ///
+    /// # Errors
+    /// Damage of anything else, named.
+    pub(crate) fn next_salvaged(&mut self) -> Result<Option<Group<'_>>> {
+        self.next_by(|bytes, offset| Group::salvage(bytes, offset))
+    }
+
+    fn next_by(
+        &mut self,
+        read: for<'g> fn(&'g [u8], usize) -> Result<Group<'g>, Damage>,
+    ) -> Result<Option<Group<'_>>> {
         if self.offset >= self.end {
             return Ok(None);
         }
@@ -52,7 +67,7 @@ impl<'a> Sealed<'a> {
         }
         self.read(offset, header.size())?;
         self.offset += header.size();
-        Group::read(&self.bytes, offset).map(Some).map_err(damaged)
+        read(&self.bytes, offset).map(Some).map_err(damaged)
     }
 
     fn read(&mut self, offset: usize, len: usize) -> Result<()> {

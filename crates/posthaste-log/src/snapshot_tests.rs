@@ -172,14 +172,12 @@ fn lived_with_snapshots(dir: &Path, without: Option<&Path>) -> (Vec<PathBuf>, Ve
     let mut made: Vec<PathBuf> = Vec::new();
     for round in sealed[..sealed.len() - 1].chunks(2) {
         let mover = &mut recovered.mover;
-        let next = merge::merge(
-            &recovered.files,
-            made.last(),
-            round,
-            mover,
-            |_| Some(0),
-            || true,
-        );
+        let known = merge::Known {
+            kept_from: &|_| Some(0),
+            batch_at: &|_, _| None,
+            damaged: &|error| panic!("{error}"),
+        };
+        let next = merge::merge(&recovered.files, made.last(), round, mover, &known, || true);
         let next = next.expect("a snapshot");
         let (path, reach) = next.expect("nobody stopped it");
         assert_eq!(snapshot::read_back(&RealDisk, &path), Ok(reach));

@@ -7,7 +7,7 @@ use posthaste_core::command::{Command, Commit, Committed, Reply};
 use posthaste_core::group::{EventAsk, GroupView, KeptPage, LeasedEvents};
 use posthaste_core::machine::KeyDigest;
 use posthaste_core::port::{KeptAsk, LeaseAsk, Leased, PortFuture, Store, TailGroup, TailJob};
-use posthaste_core::topic::{Gap, ReadFrom, TailTopic, TopicRead, TopicView};
+use posthaste_core::topic::{Gap, GapReason, ReadFrom, TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
 use posthaste_core::{Error, ErrorKind, JobId, JobState, MonoMs, Result, TopicName, check};
 
@@ -302,13 +302,22 @@ impl Log {
                 Step::Done(read) => return Ok(read),
                 Step::Seek(archive, from) => self.seek(&mut reading, archive, from).await?,
                 Step::Fetch(fetch) => {
-                    let page = if fetch.is_at_hand(&shared.bodies) {
+                    let read = if fetch.is_at_hand(&shared.bodies) {
                         fetch.read(&shared.bodies)?
                     } else {
-                        let (reply, page) = oneshot::channel();
+                        let (reply, read) = oneshot::channel();
                         shared.fetch(Order::Read(fetch, reply));
-                        page.await.unwrap_or_else(|_| Err(self.stopped()))?
+                        read.await.unwrap_or_else(|_| Err(self.stopped()))?
                     };
+                    let page = read.page;
+                    if let Some(harm) = read.harm {
+                        shared.stats.problem(harm.what.to_string());
+                        return Ok(TopicRead::Gap(Gap {
+                            reason: GapReason::Damage,
+                            earliest: page.end.at(harm.behind),
+                            end: page.end,
+                        }));
+                    }
                     let went_on = reading.went_on(page.next.sequence);
                     let over = shared.clock.now().mono >= reading.until();
                     if !page.events.is_empty() || (went_on && over) {

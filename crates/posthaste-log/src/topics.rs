@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
-use posthaste_core::machine::TopicChange;
+use posthaste_core::machine::{Batch, TopicChange};
 use posthaste_core::topic::{
     EventPage, Gap, GapReason, Position, ReadFrom, TailTopic, TopicConfig, TopicRead, TopicView,
 };
@@ -26,7 +26,7 @@ use crate::bodies::Bodies;
 use crate::commits::Shared;
 pub(crate) use mover::{Home, Mover, Unmoved};
 pub(crate) use page::{Fetch, event};
-pub(crate) use pick::{Fed, Feed, Pick};
+pub(crate) use pick::{Fed, Feed, Pick, Picked};
 use shelf::Shelf;
 use waiting::Waiting;
 
@@ -41,7 +41,7 @@ pub(crate) struct Change {
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Read a page.
-    Read(Box<Fetch>, oneshot::Sender<Result<EventPage>>),
+    Read(Box<Fetch>, oneshot::Sender<Result<page::Read>>),
     /// Look up where a read begins.
     Seek(Reader, ReadFrom, oneshot::Sender<Result<u64>>),
     /// Read something for a group.
@@ -405,6 +405,12 @@ impl Topics {
     /// The first position of a topic that is kept. `None` where it is gone.
     pub(crate) fn kept_from(&self, topic: u32) -> Option<u64> {
         self.hold().shelves.get(&topic).map(Shelf::earliest)
+    }
+
+    /// What is known of the batch of a topic that begins at that position, as long as it is kept and
+    /// was not moved.
+    pub(crate) fn batch_at(&self, topic: u32, position: u64) -> Option<Batch> {
+        self.hold().shelves.get(&topic)?.batch_at(position)
     }
 
     /// Whether there are events that did not leave the journal.

@@ -93,6 +93,15 @@ impl SavedTopics {
         is.map_or_else(TopicConfig::default, |is| is.config)
     }
 
+    /// What a batch made of them whose hashes can't be read any more, so that its fact does not say.
+    pub fn pass(&mut self, batch: &Batch) {
+        if let Some(is) = self.by_number.get_mut(&batch.topic) {
+            is.next = batch.end();
+            is.last_at = batch.at;
+            is.offsets = Arc::clone(&batch.nexts);
+        }
+    }
+
     /// What `fact` makes of them; what changed is told to `each`. Facts come in order.
     pub fn apply(&mut self, fact: &Fact<'_>, mut each: impl FnMut(TopicChange)) {
         match *fact {

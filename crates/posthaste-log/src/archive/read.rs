@@ -134,6 +134,23 @@ impl Reader {
         }
     }
 
+    /// The position behind the block in which `position` lies: where to read on where that block is
+    /// damaged. Behind its file where that can't be opened.
+    pub(crate) fn behind_block(&self, position: u64) -> u64 {
+        let found = file_at(&self.0.read(), position);
+        let (end, view) = match found {
+            None => return position + 1,
+            Some(Found::Sealed(file)) => (file.end, self.0.view(Found::Sealed(file)).ok()),
+            Some(Found::Newest(view)) => (view.loaded.index.end, Some(view)),
+        };
+        let behind = view.and_then(|view| {
+            let blocks = &view.loaded.index.blocks;
+            let next = blocks.partition_point(|block| block.position <= position);
+            blocks.get(next).map(|block| block.position)
+        });
+        behind.unwrap_or(end).max(position + 1)
+    }
+
     /// Position of the first entry that was published at `at` or later; the end where there is
     /// none.
     pub(crate) fn position_at_time(&self, at: WallMs) -> Result<u64> {

@@ -20,6 +20,8 @@ use super::record::{self, Tag};
 const KEYED: u8 = 1;
 const PAYLOAD: u8 = 2;
 const TYPED: u8 = 4;
+/// In place of an event, in an archive alone: it was damaged when it was to be moved there.
+const LOST: u8 = 128;
 
 /// Appends the record of events.
 pub(crate) fn write<'a>(
@@ -58,6 +60,31 @@ pub(crate) struct Stands {
     pub(crate) partition: u16,
     pub(crate) offset: u64,
     pub(crate) at: WallMs,
+}
+
+/// What stands in an archive for an event that was damaged before it could be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost<'a> {
+    /// The position behind all that was lost with it.
+    pub(crate) behind: u64,
+    /// What was found, and where.
+    pub(crate) what: &'a str,
+}
+
+/// Appends what stands for an event that is lost.
+pub(crate) fn write_lost(into: &mut Vec<u8>, lost: Lost<'_>) {
+    into.u8(LOST);
+    into.u64(lost.behind);
+    into.put(lost.what.as_bytes());
+}
+
+/// Reads that; `None` for an event.
+pub(crate) fn read_lost(bytes: &[u8]) -> Option<Lost<'_>> {
+    let mut take = Take(bytes);
+    let lost = take.u8() == Ok(LOST);
+    let behind = take.u64().ok().filter(|_| lost)?;
+    let what = std::str::from_utf8(take.0).unwrap_or("damaged");
+    Some(Lost { behind, what })
 }
 
 /// Appends the record of the copy of an event that a group keeps.
@@ -332,6 +359,24 @@ mod tests {
             assert_eq!(said, expected);
         }
         assert!(read.event(3).is_err());
+    }
+
+    #[test]
+    fn what_stands_for_a_lost_event_is_never_taken_for_one() {
+        let lost = Lost {
+            behind: 7,
+            what: "segments/1.seg",
+        };
+        let mut bytes = Vec::new();
+        write_lost(&mut bytes, lost);
+        assert_eq!(read_lost(&bytes), Some(lost));
+        assert!(read_event(&Bytes::from(bytes)).is_err());
+        let mut record = Vec::new();
+        write(&mut record, all().iter());
+        let read = Events::read(&Bytes::from(record)).expect("sound");
+        for index in 0..read.count() {
+            assert_eq!(read_lost(&read.event(index).expect("there")), None);
+        }
     }
 
     #[test]

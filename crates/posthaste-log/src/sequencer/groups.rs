@@ -16,7 +16,7 @@ use crate::format::events::names_of;
 use crate::format::facts::FACT_BYTES_MAX;
 use crate::format::place;
 use crate::inbox::Reply;
-use crate::members::{Copying, Delivered, KeptRow, Leased, Order};
+use crate::members::{Copied, Copying, Delivered, KeptRow, Leased, Order};
 
 /// How long an ask that would not wait waits for events to be read, in milliseconds.
 const FED_WITHIN_MS: u32 = 1_000;
@@ -218,16 +218,20 @@ impl Sequencer {
             record,
         } = copying;
         let moment = self.moment();
-        let Some(record) = record else {
-            let lost = Action::LoseEvent { group, position };
-            self.decide(held, &[lost], moment, true);
-            return;
+        let record = match record {
+            Copied::Whole(record) => record,
+            Copied::Lost(damage) => {
+                damage.map(|told| self.shared.stats.problem(told));
+                let lost = Action::LoseEvent { group, position };
+                self.decide(held, &[lost], moment, true);
+                return;
+            }
+            Copied::Later => return self.machine.keep_later(group, position, moment.mono),
         };
-        if self
-            .make_room(held, record.len() + 4 * FACT_BYTES_MAX)
-            .is_err()
-        {
-            return; // the disk is full: it is asked for again when the store is opened
+        let room = record.len() + 4 * FACT_BYTES_MAX;
+        if self.make_room(held, room).is_err() {
+            // The disk is full.
+            return self.machine.keep_later(group, position, moment.mono);
         }
         let place = match (held.journal.as_ref(), &self.shared.bodies) {
             (Some(journal), _) => place::pack(journal.next(), record.len()),
@@ -320,7 +324,8 @@ impl Sequencer {
             next = Some(*beyond);
         }
         kept.truncate(fit);
-        let rows = kept.into_iter().map(|(_, kept)| KeptRow {
+        let rows = kept.into_iter().map(|(position, kept)| KeptRow {
+            position,
             pinned: bodies.pin(
                 [kept.place, kept.note]
                     .into_iter()

@@ -17,7 +17,7 @@ use crate::archive::{self, Archive, Codec, Entry, Keep, Place, Reader, Settings}
 use crate::disk::Disk;
 use crate::files::{self, io_error};
 use crate::format::Damage;
-use crate::format::events::{Events, read_event};
+use crate::format::events::{Events, Lost, read_event, write_lost};
 
 /// Where the archives are.
 #[derive(Clone, Debug)]
@@ -167,19 +167,9 @@ impl Mover {
         events: &Events,
         kept_from: u64,
     ) -> Result<(), Unmoved> {
-        let archive = match self.archives.entry(batch.topic) {
-            Slot::Occupied(there) => there.into_mut(),
-            Slot::Vacant(free) => {
-                let archive = self.home.open(batch.topic, config, 0);
-                free.insert(archive.map_err(Unmoved::Failed)?)
-            }
-        };
-        if batch.end() <= archive.end() || (archive.is_new() && batch.end() <= kept_from) {
+        let Some(archive) = self.archive_for(config, batch, kept_from)? else {
             return Ok(());
-        }
-        if archive.is_new() {
-            archive.begin_at(batch.position, batch.at, &batch.firsts);
-        }
+        };
         let mut offsets = batch.firsts.to_vec();
         for ((index, hash), position) in events.hashes().iter().enumerate().zip(batch.position..) {
             let partition = partition_of(hash, config.partitions);
@@ -202,6 +192,66 @@ impl Mover {
                 .map_err(Unmoved::Failed)?;
         }
         Ok(())
+    }
+
+    /// Has the archive of a topic say of a batch whose record is damaged that its events are lost, and
+    /// why. Which of them was in which partition is not known any more: their offsets are told in
+    /// the order of the partitions, so that those that follow have theirs.
+    pub(crate) fn lost(
+        &mut self,
+        config: &TopicConfig,
+        batch: &Batch,
+        what: &str,
+        kept_from: u64,
+    ) -> Result<(), Unmoved> {
+        let Some(archive) = self.archive_for(config, batch, kept_from)? else {
+            return Ok(());
+        };
+        let mut bytes = Vec::new();
+        let behind = batch.end();
+        write_lost(&mut bytes, Lost { behind, what });
+        let mut position = archive.end();
+        for (partition, end) in (0_u16..).zip(batch.nexts.iter()) {
+            for offset in archive.next_offset(partition)..*end {
+                let entry = Entry {
+                    position,
+                    partition,
+                    offset,
+                    hash: 0,
+                    at: batch.at,
+                    key: None,
+                    tombstone: false,
+                    bytes: &bytes,
+                };
+                let appended = archive.append(std::iter::once(entry));
+                appended.map_err(Unmoved::Failed)?;
+                position += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The archive that a batch goes to, made ready for it; `None` where there is nothing to be done.
+    fn archive_for(
+        &mut self,
+        config: &TopicConfig,
+        batch: &Batch,
+        kept_from: u64,
+    ) -> Result<Option<&mut Archive>, Unmoved> {
+        let archive = match self.archives.entry(batch.topic) {
+            Slot::Occupied(there) => there.into_mut(),
+            Slot::Vacant(free) => {
+                let archive = self.home.open(batch.topic, config, 0);
+                free.insert(archive.map_err(Unmoved::Failed)?)
+            }
+        };
+        if batch.end() <= archive.end() || (archive.is_new() && batch.end() <= kept_from) {
+            return Ok(None);
+        }
+        if archive.is_new() {
+            archive.begin_at(batch.position, batch.at, &batch.firsts);
+        }
+        Ok(Some(archive))
     }
 
     /// Makes everything that was appended durable, and tells how far each topic was moved.

@@ -45,39 +45,81 @@ impl Fetch {
         }
     }
 
-    /// Reads it.
+    /// Reads it, up to where something is damaged.
     ///
     /// # Errors
-    /// `Corrupt`, naming file and offset; `Unavailable` where the disk does not give it out.
-    pub(crate) fn read(self, bodies: &Bodies) -> Result<EventPage> {
+    /// `Unavailable` or `Io` where the disk does not give it out.
+    pub(crate) fn read(self, bodies: &Bodies) -> Result<Read> {
+        let from = self.from.position();
         let mut page = Page {
             events: Vec::new(),
             bytes: 0,
-            next: self.from.position(),
+            next: from,
             full: false,
             from: self.from,
             ask: &self.ask,
             zero: self.end,
         };
-        match &self.source {
-            Source::Journal(held, pinned) => {
-                for (one, record) in held.iter().zip(records(held, pinned, bodies)) {
-                    let batch = batch_of(record, &one.batch)?;
-                    page.batch(&one.batch, &batch, self.partitions)
-                        .map_err(|damage| unreadable_at(one.batch.place, damage))?;
-                    if page.full {
-                        break;
-                    }
-                }
-            }
-            Source::Archive(archive) => page.archive(archive)?,
-        }
-        Ok(EventPage {
-            next: self.end.at(page.next),
-            events: page.events,
-            earliest: self.earliest,
-            end: self.end,
+        let read = match &self.source {
+            Source::Journal(held, pinned) => page.journal(
+                held.iter().zip(records(held, pinned, bodies)),
+                self.partitions,
+            ),
+            Source::Archive(archive) => page.archive(archive),
+        };
+        let harm = match read {
+            Ok(()) => None,
+            // What lies before it is not lost with it: it is met again by the next read.
+            Err(Unread::Harmed(_)) if page.next > from => None,
+            Err(Unread::Harmed(harm)) => Some(harm),
+            Err(Unread::Failed(error)) => return Err(error),
+        };
+        Ok(Read {
+            page: EventPage {
+                next: self.end.at(page.next),
+                events: page.events,
+                earliest: self.earliest,
+                end: self.end,
+            },
+            harm,
         })
+    }
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) page: EventPage,
+    /// The read begins at what is damaged.
+    pub(crate) harm: Option<Harm>,
+}
+
+/// Events that are damaged.
+#[derive(Clone, Debug)]
+pub(crate) struct Harm {
+    /// The position behind them.
+    pub(crate) behind: u64,
+    /// `Corrupt`, naming file and offset.
+    pub(crate) what: Error,
+}
+
+/// Why reading did not go on.
+pub(super) enum Unread {
+    Harmed(Harm),
+    /// The disk does not give it out now.
+    Failed(Error),
+}
+
+impl Unread {
+    /// What became of a read of what ends before `behind`.
+    pub(super) fn of(what: Error, behind: impl FnOnce() -> u64) -> Self {
+        match what.kind() {
+            ErrorKind::Corrupt => Self::Harmed(Harm {
+                behind: behind(),
+                what,
+            }),
+            _ => Self::Failed(what),
+        }
     }
 }
 
@@ -132,6 +174,23 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
+    fn journal<'h>(
+        &mut self,
+        held: impl Iterator<Item = (&'h Held, Result<Bytes, Unreadable>)>,
+        partitions: u16,
+    ) -> Result<(), Unread> {
+        for (one, record) in held {
+            let unread = |error| Unread::of(error, || one.batch.end());
+            let batch = batch_of(record, &one.batch).map_err(unread)?;
+            self.batch(&one.batch, &batch, partitions)
+                .map_err(|damage| unread(unreadable_at(one.batch.place, damage)))?;
+            if self.full {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn batch(&mut self, batch: &Batch, events: &Events, partitions: u16) -> Result<(), Damage> {
         let mut offsets = batch.firsts.to_vec();
         for ((index, hash), position) in events.hashes().iter().enumerate().zip(batch.position..) {
@@ -145,16 +204,17 @@ impl Page<'_> {
                 self.full = true;
                 return Ok(());
             }
-            self.next = position + 1;
             if !self.is_reached(partition, offset)
                 || self.ask.partition.is_some_and(|of| of != partition)
             {
+                self.next = position + 1;
                 continue;
             }
             let bytes = events.event(index)?;
             let size = bytes.len() as u64;
             let place = (self.zero.at(position), partition, offset);
             let event = event(events::read_event(&bytes)?, batch.at, place);
+            self.next = position + 1;
             if self.ask.wants(&event) {
                 self.bytes += size;
                 self.events.push(event);
@@ -163,24 +223,30 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn archive(&mut self, archive: &Reader) -> Result<()> {
-        let mut damage = None;
+    fn archive(&mut self, archive: &Reader) -> Result<(), Unread> {
+        let (mut harmed, from) = (None, self.next);
         let most = usize::try_from(limits::READ_BYTES_MAX).unwrap_or(usize::MAX);
         // Only what is not asked for at all is left out there: the order of the rest tells.
         let partition = match self.from {
             From::Position(_) => self.ask.partition,
             From::Offset(..) => None,
         };
-        let outcome = archive.read(self.next, partition, most, |entry| {
-            self.next = entry.position + 1;
+        let outcome = archive.read(from, partition, most, |entry| {
+            let at = entry.position;
+            if let Some(lost) = events::read_lost(entry.bytes) {
+                harmed = Some((at, lost_event(at, lost)));
+                return ControlFlow::Break(());
+            }
             let wanted = self.is_reached(entry.partition, entry.offset)
                 && self.ask.partition.is_none_or(|of| of == entry.partition);
             if !wanted {
+                self.next = at + 1;
                 return ControlFlow::Continue(());
             }
             match events::read_event(&Bytes::copy_from_slice(entry.bytes)) {
                 Ok(said) => {
-                    let place = (self.zero.at(entry.position), entry.partition, entry.offset);
+                    self.next = at + 1;
+                    let place = (self.zero.at(at), entry.partition, entry.offset);
                     let event = event(said, entry.at, place);
                     if self.ask.wants(&event) {
                         self.events.push(event);
@@ -191,13 +257,17 @@ impl Page<'_> {
                     ControlFlow::Continue(())
                 }
                 Err(found) => {
-                    damage = Some((entry.position, found));
+                    let what = damaged_event(at, &found);
+                    let behind = at + 1;
+                    harmed = Some((at, Harm { behind, what }));
                     ControlFlow::Break(())
                 }
             }
-        })?;
-        if let Some((position, damage)) = damage {
-            return Err(damaged_event(position, &damage));
+        });
+        let outcome = outcome.map_err(|error| Unread::of(error, || archive.behind_block(from)))?;
+        if let Some((at, harm)) = harmed {
+            self.next = at;
+            return Err(Unread::Harmed(harm));
         }
         match outcome {
             Outcome::Next(next) => self.next = next,
@@ -236,6 +306,20 @@ pub(crate) fn event(
         key: said.key,
         headers: said.headers,
         payload: said.payload,
+    }
+}
+
+/// What is said of events that were damaged before they could be archived.
+pub(super) fn lost_event(position: u64, lost: events::Lost<'_>) -> Harm {
+    let behind = lost.behind.max(position + 1);
+    let what = format!(
+        "the events from position {position} to {behind} are lost: {}",
+        lost.what
+    );
+    Harm {
+        behind,
+        what: Error::new(ErrorKind::Corrupt, what)
+            .next("restore them from a backup, or have them published again"),
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use posthaste_core::topic::{Position, partition_of};
-use posthaste_core::{Event, Result, limits};
+use posthaste_core::{Error, Event, Result, limits};
 
-use super::page::{self, batch_of, event, unreadable_at};
+use super::page::{self, Unread, batch_of, event, unreadable_at};
 use super::shelf::Held;
 use crate::archive::{Outcome, Reader};
 use crate::bodies::Bodies;
-use crate::format::events::read_event;
+use crate::format::events::{read_event, read_lost};
 use crate::segments::Segment;
 
 /// Events to be read, by their positions, which rise.
@@ -35,18 +35,21 @@ impl Pick {
         !archived && page::are_at_hand(&self.held, bodies)
     }
 
-    /// Reads them; those that are gone are left out.
+    /// Reads them; those that are gone or damaged are left out. The damage is told too.
     ///
     /// # Errors
-    /// `Corrupt`, naming what can't be read; `Unavailable` where the disk does not give it out.
-    pub(crate) fn read(&self, bodies: &Bodies) -> Result<Vec<Event>> {
-        let mut events = Vec::with_capacity(self.picks.len());
+    /// `Unavailable` or `Io` where the disk does not give it out.
+    pub(crate) fn read(&self, bodies: &Bodies) -> Result<Picked> {
+        let mut picked = Picked {
+            events: Vec::with_capacity(self.picks.len()),
+            damage: Vec::new(),
+        };
         let first = self.held.first().map_or(u64::MAX, |one| one.batch.position);
         let (moved, rest) = self
             .picks
             .split_at(self.picks.partition_point(|pick| *pick < first));
         if let Some(archive) = &self.archive {
-            self.moved(moved, archive, &mut events)?;
+            self.moved(moved, archive, &mut picked)?;
         }
         let mut rest = rest.iter().copied().peekable();
         for (one, record) in self
@@ -55,8 +58,13 @@ impl Pick {
             .zip(page::records(&self.held, &self.pinned, bodies))
         {
             let batch = &one.batch;
-            let told = |damage| unreadable_at(batch.place, damage);
-            let read = batch_of(record, batch)?;
+            let read = match batch_of(record, batch) {
+                Ok(read) => read,
+                Err(error) => {
+                    picked.harmed(Unread::of(error, || batch.end()))?;
+                    continue;
+                }
+            };
             let mut offsets = batch.firsts.to_vec();
             for ((index, hash), position) in read.hashes().iter().enumerate().zip(batch.position..)
             {
@@ -67,54 +75,76 @@ impl Pick {
                 if rest.next_if_eq(&position).is_none() {
                     continue;
                 }
-                let said = read.event(index).and_then(|bytes| read_event(&bytes));
                 let place = (self.zero.at(position), partition, offset);
-                events.push(event(said.map_err(told)?, batch.at, place));
+                match read.event(index).and_then(|bytes| read_event(&bytes)) {
+                    Ok(said) => picked.events.push(event(said, batch.at, place)),
+                    Err(damage) => picked.damage.push(unreadable_at(batch.place, damage)),
+                }
             }
         }
-        Ok(events)
+        Ok(picked)
     }
 
-    fn moved(&self, picks: &[u64], archive: &Reader, events: &mut Vec<Event>) -> Result<()> {
+    fn moved(&self, picks: &[u64], archive: &Reader, picked: &mut Picked) -> Result<()> {
         let mut rest = picks;
         while let Some(first) = rest.first() {
-            let mut bad = None;
             let most = usize::try_from(limits::READ_BYTES_MAX).unwrap_or(usize::MAX);
             let outcome = archive.read(*first, None, most, |entry| {
-                let passed = rest.partition_point(|pick| *pick < entry.position);
+                let at = entry.position;
+                let passed = rest.partition_point(|pick| *pick < at);
                 rest = &rest[passed..];
-                if rest.first() == Some(&entry.position) {
+                if rest.first() == Some(&at) {
                     rest = &rest[1..];
-                    let place = (self.zero.at(entry.position), entry.partition, entry.offset);
-                    match read_event(&Bytes::copy_from_slice(entry.bytes)) {
-                        Ok(said) => events.push(event(said, entry.at, place)),
-                        Err(damage) => bad = Some((entry.position, damage)),
+                    let place = (self.zero.at(at), entry.partition, entry.offset);
+                    match (
+                        read_lost(entry.bytes),
+                        read_event(&Bytes::copy_from_slice(entry.bytes)),
+                    ) {
+                        (Some(lost), _) => picked.damage.push(page::lost_event(at, lost).what),
+                        (None, Ok(said)) => picked.events.push(event(said, entry.at, place)),
+                        (None, Err(damage)) => picked.damage.push(page::damaged_event(at, &damage)),
                     }
                 }
-                let near = rest
-                    .first()
-                    .is_some_and(|next| *next < entry.position + NEAR);
-                match near && bad.is_none() {
+                let near = rest.first().is_some_and(|next| *next < at + NEAR);
+                match near {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(()),
                 }
-            })?;
-            if let Some((position, damage)) = bad {
-                return Err(page::damaged_event(position, &damage));
-            }
-            match outcome {
+            });
+            let next = match outcome {
                 // Whatever lay before that is gone: compaction took it.
-                Outcome::Next(next) => rest = &rest[rest.partition_point(|pick| *pick < next)..],
-                Outcome::Gap { earliest } => {
-                    rest = &rest[rest.partition_point(|pick| *pick < earliest)..];
-                }
-            }
+                Ok(Outcome::Next(next)) => next,
+                Ok(Outcome::Gap { earliest }) => earliest,
+                Err(error) => picked.harmed(Unread::of(error, || archive.behind_block(*first)))?,
+            };
+            rest = &rest[rest.partition_point(|pick| *pick < next)..];
             let goes_on = rest.first() != Some(first) && rest.first() < Some(&archive.end());
             if !goes_on {
                 return Ok(());
             }
         }
         Ok(())
+    }
+}
+
+/// What was picked.
+#[derive(Debug, Default)]
+pub(crate) struct Picked {
+    pub(crate) events: Vec<Event>,
+    /// What was found damaged, and where.
+    pub(crate) damage: Vec<Error>,
+}
+
+impl Picked {
+    /// Notes damage; the position behind it.
+    fn harmed(&mut self, unread: Unread) -> Result<u64> {
+        match unread {
+            Unread::Harmed(harm) => {
+                self.damage.push(harm.what);
+                Ok(harm.behind)
+            }
+            Unread::Failed(error) => Err(error),
+        }
     }
 }
 
@@ -140,8 +170,10 @@ pub(crate) struct Fed {
     pub(crate) events: Vec<(u64, u32)>,
     /// Where to go on.
     pub(crate) next: u64,
-    /// Events that were gone.
+    /// Events that were gone, or are damaged.
     pub(crate) lost: u64,
+    /// What was found damaged, and where.
+    pub(crate) damage: Option<Error>,
 }
 
 impl Fed {
@@ -151,34 +183,62 @@ impl Fed {
             events: Vec::new(),
             next: from,
             lost: 0,
+            damage: None,
+        }
+    }
+
+    /// There is damage up to its `behind`. Where events come before it, it is met again behind them.
+    fn harmed(mut self, unread: Unread) -> Result<Self> {
+        match unread {
+            Unread::Failed(error) => Err(error),
+            Unread::Harmed(_) if !self.events.is_empty() => Ok(self),
+            Unread::Harmed(harm) => {
+                self.lost += harm.behind - self.next;
+                self.next = harm.behind;
+                self.damage = Some(harm.what);
+                Ok(self)
+            }
         }
     }
 }
 
 impl Feed {
-    /// Reads it.
+    /// Reads it, up to where something is damaged. Damage at the front is passed, as lost.
     ///
     /// # Errors
-    /// `Corrupt`, naming what can't be read; `Unavailable` where the disk does not give it out.
+    /// `Unavailable` or `Io` where the disk does not give it out.
     pub(crate) fn read(&self, bodies: &Bodies) -> Result<Fed> {
         let from = self.from.max(self.earliest);
         let mut fed = Fed {
             events: Vec::new(),
             next: from,
             lost: from - self.from,
+            damage: None,
         };
         if let Some(archive) = self.archive.as_ref().filter(|archive| from < archive.end()) {
             let most = usize::try_from(limits::READ_BYTES_MAX).unwrap_or(usize::MAX);
+            let mut lost = None;
             let outcome = archive.read(from, None, most, |entry| {
+                if let Some(of) = read_lost(entry.bytes) {
+                    lost = Some((entry.position, page::lost_event(entry.position, of)));
+                    return ControlFlow::Break(());
+                }
                 fed.events.push((entry.position, entry.hash));
                 match fed.events.len() < self.max {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(()),
                 }
-            })?;
-            match outcome {
-                Outcome::Next(next) => fed.next = next,
-                Outcome::Gap { earliest } => {
+            });
+            match (outcome, lost) {
+                (Err(error), _) => {
+                    return fed.harmed(Unread::of(error, || archive.behind_block(from)));
+                }
+                (Ok(_), Some((at, harm))) => {
+                    fed.next = at;
+                    return fed.harmed(Unread::Harmed(harm));
+                }
+                (Ok(Outcome::Next(next)), None) => fed.next = next,
+                (Ok(Outcome::Gap { earliest }), None) => {
                     fed.lost = earliest - self.from;
                     fed.next = earliest;
                 }
@@ -190,7 +250,10 @@ impl Feed {
             .iter()
             .zip(page::records(&self.held, &self.pinned, bodies))
         {
-            let read = batch_of(record, &one.batch)?;
+            let read = match batch_of(record, &one.batch) {
+                Ok(read) => read,
+                Err(error) => return fed.harmed(Unread::of(error, || one.batch.end())),
+            };
             for (hash, position) in read.hashes().iter().zip(one.batch.position..) {
                 if position >= fed.next && fed.events.len() < self.max {
                     fed.events.push((position, hash));

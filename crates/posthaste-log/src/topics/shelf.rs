@@ -99,6 +99,15 @@ impl Shelf {
         there.max(self.floor.0)
     }
 
+    /// The batch that begins at that position, if it is in the journal.
+    pub(super) fn batch_at(&self, position: u64) -> Option<Batch> {
+        let found = self
+            .batches
+            .binary_search_by_key(&position, |held| held.batch.position);
+        let held = self.batches.get(found.ok()?)?;
+        Some(held.batch.clone())
+    }
+
     /// How far events left the journal.
     fn archived(&self) -> u64 {
         self.archive.as_ref().map_or(0, Reader::end)

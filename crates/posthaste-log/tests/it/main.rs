@@ -23,6 +23,7 @@ mod sweeps;
 mod topics;
 mod topics_crash;
 mod topics_damage;
+mod topics_isolated;
 mod topics_kept;
 mod topics_ledger;
 mod topics_life;

@@ -423,6 +423,10 @@ pub(crate) fn hold(store: &Log, topic: &TopicName) -> Result<Option<Held>, Strin
                 }
                 ask.from = ReadFrom::Position(page.next);
             }
+            TopicRead::Gap(gap) if gap.reason == GapReason::Damage => {
+                let health = block_on(store.health()).map_err(|error| error.to_string())?;
+                return Err(health.problems.join("; "));
+            }
             // Retention went on meanwhile.
             TopicRead::Gap(gap) => {
                 (events, first) = (Vec::new(), None);

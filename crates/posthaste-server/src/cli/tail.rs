@@ -213,6 +213,7 @@ impl Tail {
             GapReason::History => {
                 "that place is of another history: of a topic that was deleted, or of another store"
             }
+            GapReason::Damage => "it is damaged on the disk; `posthaste verify` tells more",
         };
         let message = format!(
             "what was to be read of {topic} at {} is gone: {why}",

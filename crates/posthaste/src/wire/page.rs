@@ -78,9 +78,9 @@ pub struct Gap {
     pub status: u16,
     /// What to do next.
     pub detail: String,
-    /// `retention`, or `history`: the cursor is of another one.
+    /// `retention`; `history`: the cursor is of another one; or `damage`.
     pub reason: String,
-    /// The oldest place that can be read from.
+    /// The oldest place behind it that can be read from.
     pub earliest: String,
     /// Where the next event will be published.
     pub end: String,
@@ -98,6 +98,7 @@ impl Gap {
             GapReason::History => {
                 "the cursor is of another history of the topic, or of another one"
             }
+            GapReason::Damage => "what lay there is damaged on the disk, and can't be read",
         };
         Self {
             r#type: Self::SLUG.to_owned(),

@@ -197,7 +197,11 @@ fn what_is_told_of_topics_survives_the_wire() {
         bytes: 600,
     };
     assert_eq!(TopicView::write(&view).read(), Ok(view));
-    for reason in [topic::GapReason::Retention, topic::GapReason::History] {
+    for reason in [
+        topic::GapReason::Retention,
+        topic::GapReason::History,
+        topic::GapReason::Damage,
+    ] {
         let gap = topic::Gap {
             reason,
             earliest: at(1),

@@ -34,6 +34,8 @@ pub(in crate::machine) struct Groups {
     pub(super) hungry: BTreeSet<u32>,
     /// Groups that may have something to be copied.
     pub(super) keeping: BTreeSet<u32>,
+    /// Events that could not be copied, by when that is tried again. Outside the replayed state.
+    pub(super) later: BTreeSet<(MonoMs, u32, u64)>,
     /// Changes under way, and keys that they touched.
     pub(super) changes: Vec<(u32, Change)>,
     touched: Vec<u32>,

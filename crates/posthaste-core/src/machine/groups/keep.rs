@@ -6,8 +6,10 @@ use crate::limits;
 use crate::machine::action::{Answer, Refusal};
 use crate::machine::commit::Course;
 use crate::machine::fact::{Fact, Place};
+use crate::machine::groups::follow::Groups;
 use crate::machine::groups::saved::{EventState, Finish, SavedGroup, SavedKept};
 use crate::machine::state::Machine;
+use crate::time::MonoMs;
 
 /// An event that has to be copied, to be kept: [`Action::KeepEvent`](super::super::Action) tells
 /// where.
@@ -259,6 +261,32 @@ impl Machine {
         Answer::EventsMoved {
             events: count(now),
             left: count(asked.len() - now),
+        }
+    }
+}
+
+impl Machine {
+    /// An event that is to be kept can't be read or copied now: it is told again after
+    /// [`limits::KEEP_AGAIN_MS`].
+    pub fn keep_later(&mut self, group: u32, position: u64, now: MonoMs) {
+        let at = now.plus(limits::KEEP_AGAIN_MS);
+        self.groups.later.insert((at, group, position));
+    }
+}
+
+impl Groups {
+    /// What is to be kept of that event is told again, if it still is.
+    pub(super) fn keep_now(&mut self, group: u32, position: u64) {
+        let event = self.event(group, position);
+        let lines = self.lines.get_mut(&group);
+        if let Some((EventState::Ending { dead, .. }, lines)) =
+            event.map(|event| event.state).zip(lines)
+        {
+            match dead {
+                true => lines.to_bury.insert(position),
+                false => lines.to_park.insert(position),
+            };
+            self.keeping.insert(group);
         }
     }
 }

@@ -31,6 +31,13 @@ impl Machine {
             self.groups.fall_due(until, group, position);
             return true;
         }
+        if let Some((at, group, position)) = self.groups.later.first().copied()
+            && at <= mono
+        {
+            self.groups.later.pop_first();
+            self.groups.keep_now(group, position);
+            return true;
+        }
         false
     }
 
@@ -100,6 +107,7 @@ impl Machine {
         }
         let end = groups.ends.first().map(|(end, ..)| end.since(mono));
         let retry = groups.retries.first().map(|(until, ..)| until.since(wall));
-        end.into_iter().chain(retry).min()
+        let later = groups.later.first().map(|(at, ..)| at.since(mono));
+        end.into_iter().chain(retry).chain(later).min()
     }
 }
