@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 
 use posthaste_core::{Error, ErrorKind, JobState, Result};
 
+use super::followers::Told;
 use super::totals::Totals;
 
 /// Jobs by what was said of them, since the store was created.
@@ -25,10 +26,12 @@ pub(super) struct Counts {
     pub(super) dead: u64,
     /// Called off.
     pub(super) cancelled: u64,
+    /// Events that were published.
+    pub(super) published: u64,
 }
 
-/// Bytes of the notes: four numbers, little-endian.
-const NOTE_BYTES: usize = 32;
+/// Bytes of the notes: five numbers, little-endian.
+const NOTE_BYTES: usize = 40;
 
 impl Counts {
     fn read(bytes: [u8; NOTE_BYTES]) -> Self {
@@ -42,12 +45,19 @@ impl Counts {
             completed: at(1),
             dead: at(2),
             cancelled: at(3),
+            published: at(4),
         }
     }
 
     fn write(self) -> [u8; NOTE_BYTES] {
         let mut bytes = [0; NOTE_BYTES];
-        let numbers = [self.accepted, self.completed, self.dead, self.cancelled];
+        let numbers = [
+            self.accepted,
+            self.completed,
+            self.dead,
+            self.cancelled,
+            self.published,
+        ];
         for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
@@ -107,19 +117,23 @@ impl Acknowledged {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Jobs that earlier runs were told of and that `found` doesn't know.
-    pub(super) fn missing(&self, found: &Totals) -> u64 {
+    /// Jobs and events that earlier runs were told of and that `found` and `told` don't know.
+    pub(super) fn missing(&self, found: &Totals, told: &Told) -> u64 {
         let before = self.before;
         let missing = |said: u64, found: u64| said.saturating_sub(found);
         missing(before.accepted, found.accepted)
             + missing(before.completed, found.completed)
             + missing(before.dead, found.dead)
             + missing(before.cancelled, found.cancelled)
+            + missing(before.published, told.published)
     }
 
-    /// So many jobs were accepted.
-    pub(super) fn accepted(&self, jobs: u64) {
-        self.note(|counts| counts.accepted += jobs);
+    /// So many jobs were accepted, and so many events published with them.
+    pub(super) fn accepted(&self, jobs: u64, events: u64) {
+        self.note(|counts| {
+            counts.accepted += jobs;
+            counts.published += events;
+        });
     }
 
     /// A job has come to an end, or not: only ends count.
@@ -151,7 +165,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notes");
         let run = Acknowledged::open(Some(&path)).expect("opened");
-        run.accepted(5);
+        run.accepted(5, 2);
         run.ended(JobState::Completed);
         run.ended(JobState::Retryable);
         let next = Acknowledged::open(Some(&path)).expect("opened");
@@ -162,8 +176,14 @@ mod tests {
             waiting: 4,
             ..Totals::default()
         };
-        assert_eq!(next.missing(&found), 0);
+        let mut told = Told {
+            published: 2,
+            ..Told::default()
+        };
+        assert_eq!(next.missing(&found, &told), 0);
         found.accepted = 3;
-        assert_eq!(next.missing(&found), 2);
+        assert_eq!(next.missing(&found, &told), 2);
+        told.published = 1;
+        assert_eq!(next.missing(&found, &told), 3);
     }
 }

@@ -1,5 +1,5 @@
 //! The customers: they sign up and order, at a chosen rate. What they ask for is one commit of
-//! several jobs, and counts once it is acknowledged.
+//! several jobs and an event, and counts once it is acknowledged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::acknowledged::Acknowledged;
 use super::chance::Chance;
+use super::followers::{OrderPlaced, SignedUp, tell};
 use super::parties::{BACKOFF, TIMEOUT};
 
 /// Most customers served at once; further ones queue up at the door.
@@ -111,6 +112,16 @@ impl Shared {
     async fn ask(&self, number: u64) -> Result<()> {
         let mut mint = Mint::new()?;
         let signs_up = self.chance.happens(400);
+        let told = match signs_up {
+            true => tell(&mut mint, SignedUp { customer: number })?,
+            false => tell(
+                &mut mint,
+                OrderPlaced {
+                    customer: number,
+                    total: 100 + self.chance.below(20_000),
+                },
+            )?,
+        };
         let jobs = if signs_up {
             vec![
                 job(&mut mint, "mail", "welcome", number)?,
@@ -129,6 +140,7 @@ impl Shared {
         };
         let ask = jobs.last().map(|job| job.id);
         let commands = jobs.into_iter().map(|job| Command::Enqueue(Box::new(job)));
+        let commands = commands.chain([told]);
         self.commit(Commit::of(commands.collect())).await?;
         match ask {
             Some(id) if !signs_up && self.chance.happens(UNSUBSCRIBING) => {
@@ -145,7 +157,7 @@ impl Shared {
 
     async fn commit(&self, commit: Commit) -> Result<()> {
         for answer in self.store.commit(vec![commit]).await? {
-            let (mut accepted, mut cancelled) = (0, 0);
+            let (mut accepted, mut cancelled, mut published) = (0, 0, 0);
             for reply in answer?.replies {
                 match reply {
                     Reply::Enqueued {
@@ -154,10 +166,11 @@ impl Shared {
                     Reply::Changed {
                         state: JobState::Cancelled,
                     } => cancelled += 1,
+                    Reply::Published(events) => published += events.len() as u64,
                     _ => {}
                 }
             }
-            self.acknowledged.accepted(accepted);
+            self.acknowledged.accepted(accepted, published);
             for _ in 0..cancelled {
                 self.acknowledged.ended(JobState::Cancelled);
             }

@@ -7,6 +7,7 @@
 mod acknowledged;
 mod chance;
 mod customers;
+mod followers;
 mod parties;
 mod screen;
 mod totals;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste::Posthaste;
 use posthaste_core::{Error, ErrorKind, QueueName, Result, WorkerName, limits};
 use posthaste_log::Durability;
 use posthaste_server::{Served, router, server};
@@ -27,6 +29,7 @@ use crate::worker::{self, WorkerOptions};
 use acknowledged::Acknowledged;
 use chance::Chance;
 use customers::Customers;
+use followers::{Followers, Told};
 use parties::{PARTIES, Parties};
 use screen::Screen;
 use totals::Totals;
@@ -84,8 +87,9 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let acknowledged = Arc::new(Acknowledged::open(home.notes.as_deref())?);
     let mut screen = Screen::new(global.json);
     screen.opening(&args, &home.url, &address.to_string());
+    let hub = Posthaste::with_store(Arc::clone(&store))?;
     let found = Totals::read(&*store).await?;
-    let missing = acknowledged.missing(&found);
+    let missing = acknowledged.missing(&found, &Told::read(&hub).await?);
     screen.found(&found, &acknowledged.before(), missing);
 
     let (stop, stopping) = watch::channel(false);
@@ -111,6 +115,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
         Arc::clone(&parties) as Arc<dyn worker::Work>,
         stopped(stopping),
     ));
+    let followers = Followers::start(&hub, args.seed, args.grace).await?;
     let customers = Customers::new(
         Arc::clone(&store),
         Chance::new(!args.seed),
@@ -121,7 +126,7 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     let whole = async {
         tokio::join!(
             customers.come(args.rate, length),
-            screen.follow(&store, &parties, &customers, length)
+            screen.follow(&hub, &parties, &customers, length)
         )
     };
     tokio::select! {
@@ -137,20 +142,23 @@ pub(crate) async fn run(args: Args, global: &Global) -> Result<()> {
     serving
         .await
         .map_err(|error| io("the server broke off", &error))?;
-    let end = Totals::read(&*store).await?;
-    let verdict = end.verdict(&found, &acknowledged);
+    let followed = followers.stop().await;
+    let (end, told) = (Totals::read(&*store).await?, Told::read(&hub).await?);
+    let verdict = end
+        .verdict(&found, &acknowledged)
+        .and_then(|()| told.verdict(&acknowledged));
     screen.closing(
-        &end,
+        (&end, &told),
         &acknowledged,
         &verdict,
         &home.url,
         home.notes.is_some() && home._temporary.is_none(),
     );
     let closed = store.close().await;
-    worked.and(closed)?;
+    worked.and(followed).and(closed)?;
     if missing > 0 {
         return Err(lost(&format!(
-            "{missing} jobs that were acknowledged before are not there"
+            "{missing} jobs and events that were acknowledged before are not there"
         )));
     }
     verdict.map_err(|what| lost(&what))

@@ -2,16 +2,17 @@
 //! JSON lines for programs.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste::Posthaste;
+use posthaste_core::JobState;
 use posthaste_core::view::QueueView;
-use posthaste_core::{JobState, Store};
 use tokio::time::Instant;
 
 use super::Args;
 use super::acknowledged::{Acknowledged, Counts};
 use super::customers::Customers;
+use super::followers::{FOLLOWERS, Followed, Told};
 use super::parties::{PARTIES, Parties};
 use super::totals::Totals;
 use crate::cli::print;
@@ -45,6 +46,7 @@ struct Look {
     rate: u64,
     latency: Option<(u64, u64)>,
     queues: Vec<QueueView>,
+    told: Told,
 }
 
 impl Screen {
@@ -94,17 +96,18 @@ impl Screen {
             }));
         }
         print::line(&format!(
-            "found from before:\n{}\nacknowledged before: {} accepted, {} completed; missing now: {missing}\n",
+            "found from before:\n{}\nacknowledged before: {} accepted, {} completed, {} published; missing now: {missing}\n",
             sum(found),
             number(before.accepted),
             number(before.completed),
+            number(before.published),
         ));
     }
 
     /// Shows what happens, once a second, until `length` is over, the last second too.
     pub(super) async fn follow(
         &mut self,
-        store: &Arc<dyn Store>,
+        hub: &Posthaste,
         parties: &Parties,
         customers: &Customers,
         length: Duration,
@@ -113,7 +116,7 @@ impl Screen {
         loop {
             ticks.tick().await;
             let over = self.start.elapsed() >= length;
-            let Ok(queues) = store.queues().await else {
+            let (Ok(queues), Ok(told)) = (hub.queues().await, Told::read(hub).await) else {
                 if over {
                     return;
                 }
@@ -126,6 +129,7 @@ impl Screen {
                 totals,
                 latency: parties.latency(),
                 queues,
+                told,
             };
             self.last = totals;
             match self.form {
@@ -136,6 +140,7 @@ impl Screen {
                     "completed_per_second": look.rate,
                     "p50_ms": look.latency.map(|(p50, _)| p50),
                     "p99_ms": look.latency.map(|(_, p99)| p99),
+                    "events": events_json(&look.told),
                 })),
             }
             if over {
@@ -178,6 +183,7 @@ impl Screen {
                 party.manners,
             ]));
         }
+        lines.extend(table_of_groups(&look.told));
         let (refused, last) = customers.refused();
         let (refused, troubles) = (number(refused), parties.troubles());
         if let Some(error) = last {
@@ -214,7 +220,7 @@ impl Screen {
     /// Says what it came to, and what to try next.
     pub(super) fn closing(
         &self,
-        end: &Totals,
+        (end, told): (&Totals, &Told),
         acknowledged: &Acknowledged,
         verdict: &Result<(), String>,
         url: &str,
@@ -223,7 +229,7 @@ impl Screen {
         if self.form == Form::Json {
             return print::json(&serde_json::json!({
                 "event": "end", "totals": json(end), "balances": verdict.is_ok(),
-                "acknowledged": acknowledged.now().accepted,
+                "acknowledged": acknowledged.now().accepted, "events": events_json(told),
             }));
         }
         let said = acknowledged.now();
@@ -232,10 +238,12 @@ impl Screen {
             Err(what) => format!("THE TOTALS DO NOT BALANCE: {what}"),
         };
         print::line(&format!(
-            "\n{}\n{word}; acknowledged to customers and workers: {} accepted, {} completed",
+            "\n{}{}\n{word}; acknowledged to customers and workers: {} accepted, {} completed, {} published",
             sum(end),
+            sums_of_groups(told),
             number(said.accepted),
             number(said.completed),
+            number(said.published),
         ));
         print::line(&next_steps(url, kept));
     }
@@ -249,6 +257,7 @@ fn next_steps(url: &str, kept: bool) -> String {
          {posthaste} demo --store {url} --seconds 60 & sleep 10; kill -9 $!; {posthaste} demo --store {url}\n      \
          it says what it found, and that nothing acknowledged is missing\n  \
          {posthaste} dead list --store {url}\n      what was given up on, and why; dead redrive --all brings it back\n  \
+         {posthaste} groups dead shop billing --store {url}\n      orders that could not be charged; groups redrive has them charged again\n  \
          {posthaste} serve & sleep 1; {posthaste} enqueue --kind hello --text 'hi' && {posthaste} work --queue default --exec 'cat'\n      \
          a job of your own, run by a command"
     )
@@ -305,8 +314,65 @@ fn summary(look: &Look, length: Duration) -> [String; 2] {
             number(totals.dead),
             number(totals.cancelled),
             number(totals.waiting + totals.running),
-        ),
+        ) + &lags(&look.told),
     ]
+}
+
+/// How far each group is behind.
+fn lags(told: &Told) -> String {
+    let lags = told.groups.iter();
+    let lags = lags.map(|group| format!(", {} {} behind", group.group, number(group.lag)));
+    lags.collect()
+}
+
+fn table_of_groups(told: &Told) -> Vec<String> {
+    let row = |cells: [&str; 7]| {
+        let [group, lag, done, skipped, retried, dead, manners] = cells;
+        format!("{group:<12}{lag:>9}{done:>9}{skipped:>11}{retried:>9}{dead:>7}  {manners}")
+    };
+    let published = format!("events published: {}", number(told.published));
+    let head = [
+        "group", "lag", "done", "skipped", "retried", "dead", "manners",
+    ];
+    let mut lines = vec![String::new(), published, row(head)];
+    for (group, follower) in told.groups.iter().zip(&FOLLOWERS) {
+        lines.push(row([
+            group.group,
+            &number(group.lag),
+            &number(group.done),
+            &number(group.skipped),
+            &number(group.retried),
+            &number(group.dead),
+            follower.manners,
+        ]));
+    }
+    lines
+}
+
+/// What became of every event in each group, as an equation each.
+fn sums_of_groups(told: &Told) -> String {
+    let sum = |group: &Followed| {
+        format!(
+            "\npublished {} = {} done {} + skipped {} + dead {} + behind {}",
+            number(told.published),
+            group.group,
+            number(group.done),
+            number(group.skipped),
+            number(group.dead),
+            number(group.lag),
+        )
+    };
+    told.groups.iter().map(sum).collect()
+}
+
+fn events_json(told: &Told) -> serde_json::Value {
+    let groups = told.groups.iter().map(|group| {
+        serde_json::json!({
+            "group": group.group, "lag": group.lag, "done": group.done, "skipped": group.skipped,
+            "retried": group.retried, "dead": group.dead,
+        })
+    });
+    serde_json::json!({"published": told.published, "groups": groups.collect::<Vec<_>>()})
 }
 
 fn json(totals: &Totals) -> serde_json::Value {

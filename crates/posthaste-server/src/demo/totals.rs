@@ -119,6 +119,7 @@ fn less(now: Counts, before: Counts) -> Counts {
         completed: now.completed - before.completed,
         dead: now.dead - before.dead,
         cancelled: now.cancelled - before.cancelled,
+        published: now.published - before.published,
     }
 }
 
@@ -152,9 +153,9 @@ mod tests {
     #[test]
     fn a_job_that_was_acknowledged_and_is_not_counted_is_noticed() {
         let told = Acknowledged::open(None).expect("no file");
-        told.accepted(10);
+        told.accepted(10, 0);
         assert_eq!(balanced().verdict(&Totals::default(), &told), Ok(()));
-        told.accepted(1);
+        told.accepted(1, 0);
         let verdict = balanced().verdict(&Totals::default(), &told);
         assert_eq!(
             verdict,

@@ -49,6 +49,26 @@ fn check_balance(totals: &Value) {
     assert_eq!(number(totals, "accepted"), sum, "{totals}");
 }
 
+/// Every event is somewhere in each of the two groups. Answers how many there are.
+fn check_events(seen: &Value) -> u64 {
+    let events = &seen["events"];
+    let published = number(events, "published");
+    let groups = events["groups"].as_array().expect("groups");
+    assert_eq!(groups.len(), 2, "{events}");
+    for group in groups {
+        let sum: u64 = ["done", "skipped", "dead", "lag"]
+            .iter()
+            .map(|name| number(group, name))
+            .sum();
+        assert_eq!(published, sum, "{events}");
+    }
+    published
+}
+
+fn done(seen: &Value, group: usize) -> u64 {
+    number(&seen["events"]["groups"][group], "done")
+}
+
 #[test]
 fn the_totals_balance_at_the_end_and_after_a_kill() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -69,11 +89,21 @@ fn the_totals_balance_at_the_end_and_after_a_kill() {
         "{found}"
     );
     let before = number(&found["totals"], "completed");
-    while number(&event(&mut second, "second")["totals"], "completed") <= before {}
+    let (published, billed) = (check_events(&seen), done(&seen, 0));
+    // Both groups go on where they were.
+    loop {
+        let seen = event(&mut second, "second");
+        check_events(&seen);
+        let goes_on = number(&seen["totals"], "completed") > before;
+        if goes_on && done(&seen, 0) > billed && done(&seen, 1) > published {
+            break;
+        }
+    }
     second.signal(Signal::TERM);
     let end = event(&mut second, "end");
     assert_eq!(end["balances"], true, "{end}");
     check_balance(&end["totals"]);
+    assert!(check_events(&end) > published, "{end}");
     assert!(number(&end["totals"], "completed") > before, "{end}");
     assert_eq!(second.ended(), Some(0));
 }

@@ -58,8 +58,12 @@ impl EventDraft {
         Self(Ok(Parts { topic, event }))
     }
 
-    /// The event and its topic, its id minted where none was chosen.
-    pub(crate) fn build(self, mint: impl FnOnce() -> JobId) -> Result<(TopicName, NewEvent)> {
+    /// The event and its topic as a [`Store`](crate::Store) takes them, its id minted where none was
+    /// chosen: for whoever speaks to one without a hub.
+    ///
+    /// # Errors
+    /// `Invalid` for what can't be said of an event.
+    pub fn build(self, mint: impl FnOnce() -> JobId) -> Result<(TopicName, NewEvent)> {
         let Parts { topic, mut event } = self.0?;
         if event.id.is_empty() && !event.deduplicate {
             event.id = mint().to_string().into();
