@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use posthaste::event::{EventCx, Page, ReadFrom};
+use posthaste::event::{EventCx, GroupSettings, Page, ReadFrom};
 use posthaste::{Event, Posthaste};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -55,10 +55,15 @@ async fn read(hub: &Posthaste) -> posthaste::Result<Duration> {
     Ok(begun.elapsed())
 }
 
-async fn handle(hub: &Posthaste, name: &str, with: bool) -> posthaste::Result<Duration> {
+async fn handle(hub: &Posthaste, in_flight: u32, with: bool) -> posthaste::Result<Duration> {
     static THROUGH: Notify = Notify::const_new();
-    let group = hub.group_of::<Measured>(name);
-    let consumer = group.consumer().from(ReadFrom::Earliest).concurrency(64);
+    let group = hub.group_of::<Measured>(&format!("{in_flight}-{with}"));
+    let settings = GroupSettings {
+        in_flight: Some(in_flight),
+        ..GroupSettings::default()
+    };
+    let consumer = group.consumer().from(ReadFrom::Earliest).settings(settings);
+    let consumer = consumer.concurrency(64);
     let consumer = consumer.on(move |event: Measured, cx: EventCx| async move {
         if with {
             cx.commit_with_command(posthaste::Command::Publish {
@@ -78,13 +83,6 @@ async fn handle(hub: &Posthaste, name: &str, with: bool) -> posthaste::Result<Du
     let begun = Instant::now();
     consumer.run_until(THROUGH.notified()).await?;
     let took = begun.elapsed();
-    let view = group.view().await?.expect("the group");
-    println!(
-        "  {name}: done {} lag {} members {}",
-        view.totals.done,
-        view.lag,
-        view.members.len()
-    );
     Ok(took)
 }
 
@@ -106,11 +104,12 @@ async fn main() -> posthaste::Result<()> {
         publish(&hub).await?;
         rate("  published, 1,000 a commit", begun.elapsed());
         rate("  read without a group", read(&hub).await?);
-        rate("  handled in a group", handle(&hub, "plain", false).await?);
-        rate(
-            "  handled, each with an event in its commit",
-            handle(&hub, "with", true).await?,
-        );
+        for in_flight in [1_000, 4_000] {
+            let took = handle(&hub, in_flight, false).await?;
+            rate(&format!("  handled, {in_flight} in flight"), took);
+        }
+        let took = handle(&hub, 1_000, true).await?;
+        rate("  handled, each with an event in its commit", took);
         hub.close().await?;
     }
     Ok(())

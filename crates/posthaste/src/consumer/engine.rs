@@ -146,6 +146,12 @@ impl Engine {
         self.changed.notify_one();
     }
 
+    /// Gives a membership up, and all that it holds, to join anew.
+    pub(super) async fn quit(&self, membership: &Membership) {
+        self.lose(membership);
+        leave(self, membership).await;
+    }
+
     /// Something was refused as if the membership were over: ask.
     pub(super) fn doubt(&self) {
         self.beat_now.notify_one();

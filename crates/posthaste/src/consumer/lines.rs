@@ -383,11 +383,14 @@ impl Block {
 impl All {
     /// Puts an event into its line; false where it is a stray.
     fn take_in(&mut self, held: Held, ask: u64, now_ms: u64) -> bool {
-        let hash = held.hash();
+        let (hash, at) = (held.hash(), held.at());
+        if !self.strays.is_empty() {
+            // What is handed out was not in hands: nor was anything of its key behind it.
+            self.strays
+                .retain(|stray| stray.hash() != hash || stray.at() < at);
+        }
         let line = self.lines.entry(hash).or_default();
-        if let Some(block) = &mut line.block
-            && held.at() > block.at
-        {
+        if let Some(block) = line.block.as_mut().filter(|block| at > block.at) {
             match block.answered {
                 None => {
                     block.strays.push(held);

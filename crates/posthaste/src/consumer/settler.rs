@@ -6,8 +6,8 @@
 //! later of the same key behind it; it holds up no other key.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste_core::group::EventOutcome;
@@ -15,7 +15,7 @@ use posthaste_core::{Command, Commit, Committed, Error, ErrorKind, Result, limit
 use tokio::sync::Notify;
 
 use super::engine::Engine;
-use super::held::Held;
+use super::held::{Held, Membership};
 use super::summary::Counts;
 use crate::outcome::text;
 use crate::worker::again::Again;
@@ -204,7 +204,7 @@ impl Settler {
     async fn deliver(&self, engine: &Engine, mut batch: Vec<Ended>) -> Vec<Ended> {
         let (mut pause, longest) = PAUSES;
         let (mut left, mut why) = (Vec::new(), None);
-        let mut together = true;
+        let (mut together, mut quit) = (true, None);
         while !batch.is_empty() {
             let parts = parts(std::mem::take(&mut batch), together);
             let commits = parts.iter().map(|part| commit(engine, part)).collect();
@@ -228,6 +228,7 @@ impl Settler {
                                             left.push(ended);
                                             why = Some(error.clone());
                                         }
+                                        Next::Quit(membership) => quit = Some(membership),
                                     }
                                 }
                             }
@@ -251,6 +252,9 @@ impl Settler {
         }
         if let Some(error) = why {
             tracing::warn!(%error, events = left.len(), "refused for now; settling again in a moment");
+        }
+        if let Some(membership) = quit {
+            engine.quit(&membership).await;
         }
         left
     }
@@ -313,19 +317,16 @@ impl Settler {
             ended.with.remove(index);
             return Next::Now(ended);
         }
-        if ended.outcome == EventOutcome::Release {
-            tracing::error!(position = %event.position, %error, "the event can't even be given back");
+        if ended.with.is_empty() {
+            // Nothing is known of its line any more: all that is held is to come again, in order.
+            tracing::error!(position = %event.position, %error, "the outcome was refused");
             self.gone(engine, &ended);
-            return Next::Over;
+            return Next::Quit(Arc::clone(&ended.held.batch.membership));
         }
-        ended.outcome = if ended.with.is_empty() {
-            EventOutcome::Release
-        } else {
-            let what = "what was to be committed with it was refused";
-            EventOutcome::Retry {
-                error: text(&format_args!("{what}: {error}")),
-                delay_ms: None,
-            }
+        let what = "what was to be committed with it was refused";
+        ended.outcome = EventOutcome::Retry {
+            error: text(&format_args!("{what}: {error}")),
+            delay_ms: None,
         };
         comes_again(engine, ended)
     }
@@ -339,6 +340,8 @@ enum Next {
     Now(Ended),
     /// It is tried again after a pause.
     Later(Ended),
+    /// Nowhere, and the membership with it.
+    Quit(Arc<Membership>),
 }
 
 /// A consumer that leaves does not wait for the store to have room: what could not be committed with

@@ -65,8 +65,14 @@ async fn line(engine: &Engine, watch: &Watch, run: Run) {
     leave(engine, run, left, ran, ended).await;
 }
 
-/// Leaves a line, and only then tells how its events ended.
+/// Leaves a line, and hands on how its events ended.
+///
+/// A line that goes on is left last: whoever takes it next hands on how the next events ended, and
+/// that goes behind this. A line that waits for the store is left first: the store may answer at once.
 async fn leave(engine: &Engine, run: Run, left: Left, ran: u64, mut ended: Vec<Ended>) {
+    if matches!(left, Left::InTurn) {
+        engine.settler.settle(ended.drain(..));
+    }
     let mut unstarted = None;
     match engine.lines.leave(run, left, ran, engine.now_ms()) {
         Rest::Waits => {}
