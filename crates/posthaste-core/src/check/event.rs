@@ -75,13 +75,21 @@ fn text(word: &str, text: &Text) -> Result<()> {
             format!("use 1 to {} bytes", limits::EVENT_TEXT_BYTES_MAX),
         ));
     }
-    if text.chars().any(char::is_control) {
+    if !is_printable(text) {
         return Err(invalid(
             format!("the {word} {text:?} of an event has a control character"),
             "use printable characters".into(),
         ));
     }
     Ok(())
+}
+
+/// Whether there is no control character in it. Nearly all are plain ASCII, which is told without
+/// taking it apart.
+fn is_printable(text: &Text) -> bool {
+    let bytes = text.as_bytes().iter();
+    let plain = bytes.fold(true, |plain, byte| plain & (0x20..0x7f).contains(byte));
+    plain || !text.chars().any(char::is_control)
 }
 
 fn headers(event: &NewEvent) -> Result<()> {
@@ -115,7 +123,7 @@ fn headers(event: &NewEvent) -> Result<()> {
                 "give each once".into(),
             ));
         }
-        if value.len() > limits::HEADER_BYTES_MAX || value.chars().any(char::is_control) {
+        if value.len() > limits::HEADER_BYTES_MAX || !is_printable(value) {
             return Err(invalid(
                 format!(
                     "the value of the header {name:?} is {} bytes long, or not printable",

@@ -20,6 +20,31 @@ enum Problem {
     Unexpected,
 }
 
+/// For each open level whether it is an object: a bit, so that nothing is allocated.
+#[derive(Default)]
+struct Levels {
+    count: usize,
+    objects: u64,
+}
+
+const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS as usize);
+
+impl Levels {
+    fn push(&mut self, object: bool) {
+        self.objects = self.objects << 1 | u64::from(object);
+        self.count += 1;
+    }
+
+    fn pop(&mut self) {
+        self.objects >>= 1;
+        self.count -= 1;
+    }
+
+    fn last(&self) -> Option<bool> {
+        (self.count > 0).then_some(self.objects & 1 == 1)
+    }
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -47,8 +72,7 @@ impl Reader<'_> {
     }
 
     fn document(&mut self) -> Result<(), Problem> {
-        // For each open level whether it is an object.
-        let mut levels: Vec<bool> = Vec::new();
+        let mut levels = Levels::default();
         loop {
             self.space();
             let opened = match self.peek() {
@@ -57,7 +81,7 @@ impl Reader<'_> {
             };
             if let Some(object) = opened {
                 self.at += 1;
-                if levels.len() == JSON_DEPTH_MAX {
+                if levels.count == JSON_DEPTH_MAX {
                     return Err(Problem::TooDeep);
                 }
                 self.space();
@@ -76,10 +100,10 @@ impl Reader<'_> {
     }
 
     /// After a value: closes levels until there is another value (true), or the end (false).
-    fn after_value(&mut self, levels: &mut Vec<bool>) -> Result<bool, Problem> {
+    fn after_value(&mut self, levels: &mut Levels) -> Result<bool, Problem> {
         loop {
             self.space();
-            let Some(object) = levels.last().copied() else {
+            let Some(object) = levels.last() else {
                 let done = self.at == self.bytes.len();
                 return if done {
                     Ok(false)

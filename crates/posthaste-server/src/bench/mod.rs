@@ -35,7 +35,7 @@ use report::Report;
 pub(crate) enum Command {
     /// Jobs: enqueue in bulk and one by one, whole lives, idle latency, HTTP, memory, reopening, stalls, space
     Jobs(JobArgs),
-    /// Topics: publish in bulk, read back, idle latency, jobs beside a topic that is moved
+    /// Topics: publish in bulk, read back, groups, idle latency, jobs beside a topic that is moved, following over HTTP, reopening; Redis Streams and NATS JetStream beside them
     Topics(TopicArgs),
 }
 
@@ -52,9 +52,12 @@ pub(crate) struct JobArgs {
 /// How to measure topics.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TopicArgs {
-    /// Measure only these, by name: publish, backlog, read, idle, moving, group, group-idle, others, streams, fan-out, ways
+    /// Measure only these, by name: publish, backlog, read, idle, moving, group, group-idle, others, streams, fan-out, ways, reopen
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = TOPICS)]
     only: Vec<String>,
+    /// Events of the topic that is opened again; 100000000 take some ten gigabytes and minutes
+    #[arg(long, value_name = "N", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(10_000..=1_000_000_000))]
+    events: u64,
     #[command(flatten)]
     how: How,
 }
@@ -70,7 +73,7 @@ struct How {
     payload: u32,
 }
 
-const TOPICS: [&str; 11] = [
+const TOPICS: [&str; 12] = [
     "publish",
     "backlog",
     "read",
@@ -82,6 +85,7 @@ const TOPICS: [&str; 11] = [
     "streams",
     "fan-out",
     "ways",
+    "reopen",
 ];
 
 const JOBS: [&str; 10] = [
@@ -107,12 +111,14 @@ struct Bench {
     report: Report,
     /// Servers that are measured.
     children: Children,
+    /// Events of a topic that is opened again.
+    events: u64,
 }
 
 pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
-    let (sections, only, how) = match &command {
-        Command::Jobs(args) => (JOBS.as_slice(), &args.only, &args.how),
-        Command::Topics(args) => (TOPICS.as_slice(), &args.only, &args.how),
+    let (sections, only, how, events) = match &command {
+        Command::Jobs(args) => (JOBS.as_slice(), &args.only, &args.how, 0),
+        Command::Topics(args) => (TOPICS.as_slice(), &args.only, &args.how, args.events),
     };
     let ending = Ending::new()?;
     let base = how.dir.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -136,6 +142,7 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<()> {
         payload,
         report: Report::new(how.payload),
         children,
+        events,
     };
     let wanted = |name: &&str| only.is_empty() || only.iter().any(|only| only == name);
     for name in sections.iter().copied().filter(wanted) {

@@ -5,6 +5,7 @@ mod others;
 mod publish;
 mod push;
 mod read;
+mod reopen;
 mod rest;
 
 use posthaste_core::topic::{ReadFrom, TailTopic, TopicRead};
@@ -32,6 +33,7 @@ pub(super) async fn measure(name: &str, bench: &mut Bench) -> Result<()> {
         "streams" => push::idle(bench).await,
         "fan-out" => push::fan_out(bench).await,
         "ways" => push::compared(bench).await,
+        "reopen" => reopen::small(bench).await,
         _ => rest::moving(bench).await,
     }
 }
@@ -42,7 +44,6 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 /// New events, all alike but for key and id.
-#[derive(Clone)]
 struct Maker {
     topic: TopicName,
     event_type: Text,
@@ -56,12 +57,25 @@ impl Maker {
     fn new(payload: &bytes::Bytes) -> Result<Self> {
         Ok(Self {
             topic: TopicName::new("bench")?,
-            event_type: Text::from("bench.told"),
-            source: Text::from("bench"),
+            event_type: Text::from_static("bench.told"),
+            source: Text::from_static("bench"),
             payload: Payload::json(payload.clone()),
             keys: KEYS,
             next: 0,
         })
+    }
+
+    /// One more, which shares nothing with this: no publisher has the bytes of another.
+    fn another(&self, next: u64) -> Self {
+        let bytes = self.payload.bytes.to_vec();
+        Self {
+            topic: self.topic.clone(),
+            event_type: self.event_type.clone(),
+            source: self.source.clone(),
+            payload: Payload::json(bytes),
+            keys: self.keys,
+            next,
+        }
     }
 
     fn commit(&mut self, events: u64) -> Commit {
@@ -95,8 +109,7 @@ async fn fill(
     let start = std::time::Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..in_flight {
-        let (store, mut maker) = (std::sync::Arc::clone(store), maker.clone());
-        maker.next = task << 32;
+        let (store, mut maker) = (std::sync::Arc::clone(store), maker.another(task << 32));
         tasks.spawn(async move {
             for _ in 0..count / batch / in_flight {
                 for commit in store.commit(vec![maker.commit(batch)]).await? {

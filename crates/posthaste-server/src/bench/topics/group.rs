@@ -18,9 +18,8 @@ use super::{BATCH, Bench, Maker, fill};
 
 /// Events that are handled.
 const EVENTS: u64 = 1_000_000;
-/// Keys that they are of, and members that share them.
+/// Keys that they are of.
 const KEYS: u64 = 64;
-const MEMBERS: usize = 4;
 /// Most events in the hands of members at once.
 const IN_FLIGHT: u32 = 4_096;
 /// Most events of one ask.
@@ -32,7 +31,7 @@ const SAMPLES: usize = 1_000;
 /// Between two events: the system is idle again.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A backlog, handled and settled to its end. Each member sees to it that the events of a key come
+/// A backlog, handled and settled to its end, by one member and by four. Each member sees to it that the events of a key come
 /// in their order.
 pub(super) async fn handled(bench: &mut Bench) -> Result<()> {
     let channel = yardstick::channel(&bench.payload, EVENTS).await;
@@ -40,32 +39,44 @@ pub(super) async fn handled(bench: &mut Bench) -> Result<()> {
     let mut maker = Maker::new(&bench.payload)?;
     maker.keys = KEYS;
     fill(&store, &maker, EVENTS, BATCH, 8).await?;
-    let figure = handle(&store, EVENTS).await?;
-    store.close().await?;
-    bench.report.add(Row {
-        what: "a group handles and settles, 64 keys",
-        durability: "sync",
-        batch: ASKED,
-        figure,
-        unit: "events/s",
-        yardstick: Some(("bounded channel in memory", channel)),
-        goal: Goal::AtLeast(150_000.0),
-    });
-    Ok(())
+    for (what, members, goal) in [
+        (
+            "a group handles and settles, 64 keys",
+            1,
+            Goal::AtLeast(150_000.0),
+        ),
+        ("the same, shared by four members", 4, Goal::None),
+    ] {
+        let figure = handle(&store, members, EVENTS).await?;
+        bench.report.add(Row {
+            what,
+            durability: "sync",
+            batch: ASKED,
+            figure,
+            unit: "events/s",
+            yardstick: Some(("bounded channel in memory", channel)),
+            goal,
+        });
+    }
+    store.close().await
 }
 
 /// Has a group handle and settle all `count` events of the topic; answers how many a second.
-pub(super) async fn handle(store: &Arc<impl Store + ?Sized>, count: u64) -> Result<f64> {
-    let names = Names::new()?;
+pub(super) async fn handle(
+    store: &Arc<impl Store + ?Sized>,
+    members: usize,
+    count: u64,
+) -> Result<f64> {
+    let names = Names::new(members)?;
     names.make(&**store, ReadFrom::Earliest).await?;
     let left = Arc::new(AtomicU64::new(count));
     let start = Instant::now();
-    let mut members = JoinSet::new();
-    for number in 0..MEMBERS {
+    let mut handling = JoinSet::new();
+    for number in 0..members {
         let (store, names, left) = (Arc::clone(store), names.clone(), Arc::clone(&left));
-        members.spawn(async move { member(store, names, number, left).await });
+        handling.spawn(async move { member(store, names, number, left).await });
     }
-    for done in members.join_all().await {
+    for done in handling.join_all().await {
         done?;
     }
     Ok(super::super::rate(count, start.elapsed()))
@@ -141,7 +152,7 @@ pub(super) async fn latency(bench: &mut Bench) -> Result<()> {
     let sync = yardstick::sync_micros(bench.dir.path(), PAUSE)?;
     let store = bench.store("group-idle", 2)?;
     let mut maker = Maker::new(&bench.payload)?;
-    let names = Names::new()?;
+    let names = Names::new(1)?;
     for commit in store.commit(vec![maker.commit(1)]).await? {
         commit?;
     }
@@ -198,10 +209,11 @@ struct Names {
 }
 
 impl Names {
-    fn new() -> Result<Self> {
+    /// Each number of members has a group of its own.
+    fn new(members: usize) -> Result<Self> {
         Ok(Self {
             topic: TopicName::new("bench")?,
-            group: GroupName::new("bench")?,
+            group: GroupName::new(&format!("bench-{members}"))?,
         })
     }
 

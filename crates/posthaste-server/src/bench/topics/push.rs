@@ -6,7 +6,7 @@ mod client;
 mod ways;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use posthaste::Posthaste;
@@ -19,7 +19,7 @@ use super::super::children::{self, Running};
 use super::super::process::memory;
 use super::super::report::{Goal, Row};
 use super::super::yardstick;
-use super::Bench;
+use super::{BATCH, Bench};
 use crate::cli::allow_descriptors;
 use client::{Times, Way};
 
@@ -36,6 +36,9 @@ const BURSTS: u64 = 2;
 const LASTS: Duration = Duration::from_secs(5);
 /// Between two publishes at a given rate: as long as events wait for company.
 const TICK: Duration = Duration::from_millis(20);
+/// Events behind which one that stalls begins: more bytes than the system keeps for it, so that the
+/// server feels it at once.
+const HISTORY: u64 = 20_000;
 /// Followers that stall, in turn with times when none does; how often, and how long each takes.
 const STALLED: usize = 10;
 const ROUNDS: usize = 3;
@@ -114,7 +117,7 @@ impl Served {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "told to three digits")]
-fn mebibytes(bytes: u64) -> f64 {
+pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / (1024.0 * 1024.0)
 }
 
@@ -123,7 +126,7 @@ pub(super) async fn idle(bench: &mut Bench) -> Result<()> {
     let served = Served::start(bench, "idle-streams").await?;
     let pid = served.running.pid.to_string();
     let before = memory(&pid, "VmRSS")?;
-    let held = client::hold(served.running.address, Way::Stream, IDLE).await?;
+    let held = client::hold(served.running.address, Way::Stream, "latest", IDLE).await?;
     let after = memory(&pid, "VmRSS")?;
     drop(held);
     bench.report.add(Row {
@@ -142,6 +145,9 @@ pub(super) async fn idle(bench: &mut Bench) -> Result<()> {
 pub(super) async fn fan_out(bench: &mut Bench) -> Result<()> {
     let bare = bare(&bench.payload).await?;
     let mut served = Served::start(bench, "fan-out").await?;
+    for _ in 0..HISTORY / BATCH {
+        served.publish(BATCH).await?;
+    }
     let told = Followers::start(&served).await?;
     let start = Instant::now();
     let before = told.count();
@@ -171,13 +177,16 @@ async fn stalled(bench: &mut Bench, mut served: Served, mut told: Followers) -> 
     let (mut calm, mut beside) = (Vec::new(), Vec::new());
     for round in 0..2 * ROUNDS {
         let stall = round % 2 == 1;
-        told.stall.store(stall, Ordering::Release);
+        let stalled = match stall {
+            true => client::hold(served.running.address, Way::Stream, "earliest", STALLED).await?,
+            false => Vec::new(),
+        };
         told.times();
         served.pace(CALM, ROUND).await?;
         let p99 = yardstick::percentile(told.times(), 99);
         if stall { &mut beside } else { &mut calm }.push(p99);
+        drop(stalled);
     }
-    told.stall.store(false, Ordering::Release);
     bench.report.add(Row {
         what: "p99, publish to the others of 1,000 while 10 stall",
         durability: "sync",
@@ -190,21 +199,17 @@ async fn stalled(bench: &mut Bench, mut served: Served, mut told: Followers) -> 
     Ok(())
 }
 
-/// A thousand followers: some that note when each event comes, some that stall when they are told to.
+/// A thousand followers, some of which note when each event comes.
 struct Followers {
     delivered: Arc<AtomicU64>,
-    stall: Arc<AtomicBool>,
     times: UnboundedReceiver<Duration>,
     _tasks: JoinSet<Result<()>>,
 }
 
 impl Followers {
     async fn start(served: &Served) -> Result<Self> {
-        let held = client::hold(served.running.address, Way::Stream, FOLLOWERS).await?;
-        let (delivered, stall) = (
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
+        let held = client::hold(served.running.address, Way::Stream, "latest", FOLLOWERS).await?;
+        let delivered = Arc::new(AtomicU64::new(0));
         let (note, times) = unbounded_channel();
         let mut tasks = JoinSet::new();
         for (number, stream) in held.into_iter().enumerate() {
@@ -213,14 +218,11 @@ impl Followers {
                 let (note, since) = (note.clone(), served.since);
                 tasks.spawn(noting(stream, since, note, delivered));
             } else {
-                let stalls = number >= FOLLOWERS - STALLED;
-                let stall = stalls.then(|| Arc::clone(&stall));
-                tasks.spawn(counting(stream, stall, delivered));
+                tasks.spawn(counting(stream, delivered));
             }
         }
         Ok(Self {
             delivered,
-            stall,
             times,
             _tasks: tasks,
         })
@@ -268,11 +270,7 @@ async fn noting(
 }
 
 /// Counts the events that come: an empty line ends each.
-async fn counting(
-    stream: TcpStream,
-    stall: Option<Arc<AtomicBool>>,
-    delivered: Arc<AtomicU64>,
-) -> Result<()> {
+async fn counting(stream: TcpStream, delivered: Arc<AtomicU64>) -> Result<()> {
     let mut last = 0;
     let count = |bytes: &[u8]| {
         let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
@@ -281,7 +279,7 @@ async fn counting(
         last = bytes.last().copied().unwrap_or(last);
         delivered.fetch_add(within + across, Ordering::Relaxed);
     };
-    client::read_unless(&stream, stall.as_deref(), count).await
+    client::read(&stream, count).await
 }
 
 /// A task for each of a thousand connections that writes what a burst is, over and over.

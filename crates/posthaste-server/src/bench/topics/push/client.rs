@@ -1,7 +1,6 @@
 //! Clients that follow a topic, by the bytes that go over the wire.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,11 +13,8 @@ use tokio::task::JoinSet;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Connections that are opened at once.
 const OPENING: usize = 64;
-/// How long the system may keep what a client has not read: little, so that one which stalls is
-/// felt by the server.
+/// How much the system may keep that a client has not read.
 const RECEIVED_BYTES: u32 = 64 * 1024;
-/// Between two looks whether a client that stalls may go on.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// How a topic is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +50,18 @@ impl Way {
 
 /// Opens so many connections, and waits until the server has begun to answer each. A poll that waits
 /// is asked, and not answered; a plain one was answered.
-pub(super) async fn hold(address: SocketAddr, way: Way, count: usize) -> Result<Vec<TcpStream>> {
+pub(super) async fn hold(
+    address: SocketAddr,
+    way: Way,
+    from: &'static str,
+    count: usize,
+) -> Result<Vec<TcpStream>> {
     let (mut held, mut opening) = (Vec::with_capacity(count), JoinSet::new());
     for _ in 0..count {
         if opening.len() >= OPENING {
             held.extend(opened(opening.join_next().await)?);
         }
-        opening.spawn(open(address, way));
+        opening.spawn(open(address, way, from));
     }
     while !opening.is_empty() {
         held.extend(opened(opening.join_next().await)?);
@@ -78,14 +79,14 @@ fn opened(
     }
 }
 
-async fn open(address: SocketAddr, way: Way) -> Result<TcpStream> {
+async fn open(address: SocketAddr, way: Way, from: &str) -> Result<TcpStream> {
     let open = async {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(RECEIVED_BYTES)?;
         let mut stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
         stream
-            .write_all(way.request(address, "latest", "").as_bytes())
+            .write_all(way.request(address, from, "").as_bytes())
             .await?;
         // What a stream says first is its cursor; a socket says it as text.
         let until: &[u8] = match way {
@@ -109,20 +110,8 @@ async fn open(address: SocketAddr, way: Way) -> Result<TcpStream> {
 }
 
 /// Hands on what comes, until the connection ends.
-pub(super) async fn read(stream: &TcpStream, each: impl FnMut(&[u8])) -> Result<()> {
-    read_unless(stream, None, each).await
-}
-
-/// The same, but for the times when `stall` says otherwise.
-pub(super) async fn read_unless(
-    stream: &TcpStream,
-    stall: Option<&AtomicBool>,
-    mut each: impl FnMut(&[u8]),
-) -> Result<()> {
+pub(super) async fn read(stream: &TcpStream, mut each: impl FnMut(&[u8])) -> Result<()> {
     loop {
-        while stall.is_some_and(|stall| stall.load(Ordering::Acquire)) {
-            tokio::time::sleep(LOOK).await;
-        }
         stream.readable().await.map_err(|error| failed(&error))?;
         // On the stack and not kept: a thousand clients wait most of the time.
         let mut buffer = [0; BUFFER_BYTES];

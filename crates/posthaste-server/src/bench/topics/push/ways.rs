@@ -104,9 +104,9 @@ async fn memory_of(bench: &Bench, way: Way) -> Result<f64> {
     let served = Served::start(bench, &format!("idle-{way:?}")).await?;
     let pid = served.running.pid.to_string();
     // What the first ones take is the server's own.
-    let warm = client::hold(served.running.address, way, FOLLOWERS).await?;
+    let warm = client::hold(served.running.address, way, "latest", FOLLOWERS).await?;
     let before = memory(&pid, "VmRSS")?;
-    let held = client::hold(served.running.address, way, IDLE).await?;
+    let held = client::hold(served.running.address, way, "latest", IDLE).await?;
     if way == Way::LongPoll {
         // They were asked, and nothing tells when the server knows.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -131,7 +131,7 @@ async fn followed(bench: &Bench, way: Way) -> Result<Taken> {
     let bytes = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     let pushed = match way.is_pushed() {
-        true => client::hold(address, way, FOLLOWERS).await?,
+        true => client::hold(address, way, "latest", FOLLOWERS).await?,
         false => Vec::new(),
     };
     for stream in pushed {
