@@ -224,7 +224,7 @@ impl Machine {
         }
         Some(match lines.turn_ahead(hash, position) {
             Some(of) if of == ANYBODY || of == token => Next::Event(position, hash),
-            _ if lines.first_parked(hash).is_some() => Next::Parked(position, hash),
+            _ if lines.is_behind_parked(hash, position) => Next::Parked(position, hash),
             _ => Next::Held(position, hash),
         })
     }

@@ -99,6 +99,12 @@ impl Lines {
         first_of(&self.parked, hash)
     }
 
+    /// Whether an earlier event of the key is parked. A later one may be, after a reset.
+    pub(super) fn is_behind_parked(&self, hash: u32, position: u64) -> bool {
+        self.first_parked(hash)
+            .is_some_and(|first| first < position)
+    }
+
     /// The first event of the key that waits behind a parked one.
     pub(super) fn first_behind(&self, hash: u32) -> Option<u64> {
         let parked = self.first_parked(hash)?;
@@ -115,10 +121,7 @@ impl Lines {
     /// Who may have the event of that key which waits, or comes up, at that position: everybody,
     /// or the one who has the key. `None` is nobody.
     fn turn(&self, hash: u32, position: u64) -> Option<Token> {
-        if self
-            .first_parked(hash)
-            .is_some_and(|first| first < position)
-        {
+        if self.is_behind_parked(hash, position) {
             return None;
         }
         let key = self.keys.get(&hash).filter(|key| key.leased > 0);

@@ -424,3 +424,20 @@ fn what_lies_ahead_after_a_reset_waits_for_its_turn() {
          11 counted orders billing               => 4 done, 1 parked, 1 dead",
     );
 }
+
+#[test]
+fn an_event_before_a_parked_one_of_its_key_is_not_parked_behind_it() {
+    check(
+        "0 publish orders to=1 to=1 to=1         => 1@0+3
+         0 set-group orders billing from=0       => in force
+         1 take orders billing                   => #1: 0, 1, 2
+         2 end orders billing #1 0=done 1=done 2=park => settled
+         3 keep                                  => 2
+         4 reset-group orders billing to=0       => in force
+         5 take orders billing #1 max=1          => #1: 0
+         6 take orders billing                   => #2: nothing
+         6 group orders billing                  => at 0 of 3, 0 #1, 1 held, 2 parked failed
+         7 end orders billing #1 0=done          => settled
+         8 take orders billing #2                => #2: 1",
+    );
+}
