@@ -306,6 +306,13 @@ fn write_reply(data: &mut Vec<u8>, reply: &Reply) {
                 data.u8(u8::from(event.existing));
             }
         }
+        Reply::EventsSettled { repeated } => data.put(&[9, 0, u8::from(repeated)]),
+        Reply::Left => data.put(&[10, 0, 0]),
+        Reply::EventsMoved { events, left } => {
+            data.put(&[11, 0, 0]);
+            data.u32(events);
+            data.u32(left);
+        }
         _ => data.put(&[6, 0, 0]),
     }
 }
@@ -369,6 +376,14 @@ fn read_reply(take: &mut Take<'_>) -> Result<Reply, Damage> {
             let events = (0..count).map(|_| read_published(take));
             Reply::Published(events.collect::<Result<_, _>>()?)
         }
+        9 => Reply::EventsSettled {
+            repeated: flag != 0,
+        },
+        10 => Reply::Left,
+        11 => Reply::EventsMoved {
+            events: take.u32()?,
+            left: take.u32()?,
+        },
         _ => return Err(Damage::Bad("reply")),
     })
 }
