@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use posthaste_core::group::{EventAsk, GroupView};
+use posthaste_core::machine::SavedGroups;
 use posthaste_core::{Error, ErrorKind, MonoMs, limits};
 
 use super::Delivered;
 use crate::effect;
 use crate::inbox::Reply;
+
+/// How long an ask that would not wait waits for events to be read, in milliseconds.
+const FED_WITHIN_MS: u32 = 1_000;
 
 /// Members who wait for events, each group's in the order in which they came.
 #[derive(Debug, Default)]
@@ -15,15 +19,39 @@ pub(crate) struct Members {
     waiting: BTreeMap<(u32, u64), (EventAsk, Reply<Delivered>, MonoMs)>,
     ends: BTreeSet<(MonoMs, u32, u64)>,
     next: u64,
+    /// How many groups there were when it was last looked for those that are gone, and the number of
+    /// the newest: none goes or comes without changing either.
+    groups: (usize, u32),
 }
 
 impl Members {
+    /// Those whose group is gone.
+    pub(crate) fn gone(&mut self, groups: &SavedGroups) -> Vec<(EventAsk, Reply<Delivered>)> {
+        let now = (groups.by_number.len(), groups.last_number);
+        if std::mem::replace(&mut self.groups, now) == now {
+            return Vec::new();
+        }
+        let is_gone = |group: &u32| !groups.by_number.contains_key(group);
+        let gone = self.waiting.keys().filter(|(group, _)| is_gone(group));
+        let gone: Vec<(u32, u64)> = gone.copied().collect();
+        let gone = gone.into_iter().filter_map(|turn| {
+            let (ask, reply, until) = self.waiting.remove(&turn)?;
+            self.ends.remove(&(until, turn.0, turn.1));
+            Some((ask, reply))
+        });
+        gone.collect()
+    }
+
     /// Lets one wait. Where too many do, it is told so.
     pub(crate) fn add(&mut self, group: u32, ask: EventAsk, reply: Reply<Delivered>, now: MonoMs) {
         if self.waiting.len() >= limits::WAITS_MAX {
             return effect::tell(reply, Err(too_many("for events")));
         }
-        let until = now.plus(u64::from(ask.wait_ms.min(limits::WAIT_MS_MAX)));
+        let wait_ms = match ask.wait_ms {
+            0 => FED_WITHIN_MS,
+            ms => ms.min(limits::WAIT_MS_MAX),
+        };
+        let until = now.plus(u64::from(wait_ms));
         self.next += 1;
         self.waiting.insert((group, self.next), (ask, reply, until));
         self.ends.insert((until, group, self.next));

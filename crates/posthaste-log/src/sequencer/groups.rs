@@ -18,8 +18,6 @@ use crate::format::place;
 use crate::inbox::Reply;
 use crate::members::{Copied, Copying, Delivered, KeptRow, Leased, Order};
 
-/// How long an ask that would not wait waits for events to be read, in milliseconds.
-const FED_WITHIN_MS: u32 = 1_000;
 /// Facts that handing out one event may lead to: itself, and those passed on the way.
 const FACTS_PER_EVENT: usize = 2;
 
@@ -70,11 +68,8 @@ impl Sequencer {
             }
         };
         let joined = ask.token.is_none();
-        if grants.is_empty() && self.is_to_be_fed(ask) {
-            // There are events: they only have to be read first.
-            ask.wait_ms = ask.wait_ms.max(FED_WITHIN_MS);
-        }
-        if grants.is_empty() && ask.wait_ms > 0 {
+        // Also who would not wait does, where there are events that only have to be read first.
+        if grants.is_empty() && (ask.wait_ms > 0 || self.is_to_be_fed(ask)) {
             self.joined.extend(joined.then_some(token));
             ask.token = Some(token);
             return Some(reply);
@@ -84,13 +79,14 @@ impl Sequencer {
         None
     }
 
-    /// Whether a group has events that nobody has looked at, and nothing else.
+    /// Whether a group has events that nobody has looked at, and nothing else, and hands them out.
     fn is_to_be_fed(&self, ask: &EventAsk) -> bool {
         let found = self.machine.group(ask.topic.as_str(), ask.group.as_str());
         found.is_some_and(|(_, is)| {
             let topic = self.machine.topics().by_number.get(&is.topic);
             let more = topic.is_some_and(|topic| is.head < topic.next);
-            more && is.unfinished.is_empty() && !is.config.paused
+            let room = is.parked.len() < is.config.parked_max as usize;
+            more && room && is.unfinished.is_empty() && !is.config.paused
         })
     }
 
@@ -173,6 +169,13 @@ impl Sequencer {
         let mut members = std::mem::take(&mut self.members);
         for group in ready {
             members.offer(group, |ask, reply| self.lease_events(held, ask, reply));
+        }
+        for (ask, reply) in members.gone(self.machine.groups()) {
+            if let Some(token) = ask.token {
+                self.joined.remove(&token);
+            }
+            let error = no_such_group(ask.topic.as_str(), ask.group.as_str());
+            effect::tell(reply, Err(error));
         }
         let now = self.shared.clock.now().mono;
         for (ask, reply) in members.over(now) {
