@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use posthaste_core::command::{Command, Commit, CommitKey, Committed, QueueSettings, Reply};
 use posthaste_core::error::{ErrorKind, Result};
+use posthaste_core::group::GroupView;
 use posthaste_core::ids::JobId;
 use posthaste_core::job::{JobState, NewJob, Outcome, Payload, Priority};
 use posthaste_core::port::{LeaseAsk, Leased, Store};
@@ -19,7 +20,7 @@ use super::{Capabilities, Ending, Fixture};
 use crate::block_on;
 
 /// After this much real time something that must happen is taken to have failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store under test. Every case gets one of its own.
 pub struct Bench<'a> {
@@ -37,6 +38,7 @@ pub struct Seen {
     jobs: Vec<JobView>,
     queues: Vec<QueueView>,
     topics: Vec<TopicView>,
+    groups: Vec<GroupView>,
 }
 
 impl<'a> Bench<'a> {
@@ -284,12 +286,18 @@ impl<'a> Bench<'a> {
         found.expect("the queue is there")
     }
 
+    /// Every group.
+    pub fn groups(&self) -> Vec<GroupView> {
+        block_on(self.step().groups()).expect("the store shows its groups")
+    }
+
     /// Everything there is to see.
     pub fn look(&self) -> Seen {
         Seen {
             jobs: self.list(&JobFilter::default(), 1_000),
             queues: self.queues(),
             topics: self.topics(),
+            groups: self.groups(),
         }
     }
 

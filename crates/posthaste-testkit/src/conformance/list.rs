@@ -85,6 +85,57 @@ macro_rules! with_conformance_cases {
                 the_newest_of_a_key_stays bad_asks_of_a_topic no_such_topic
                 a_page_ends_with_its_bytes
             }
+            members {
+                what_is_published_is_handed_out members_share_the_events groups_are_independent
+                who_joins_disturbs_nobody who_leaves_gives_back what_a_lost_member_had_comes_again
+                a_lost_member_is_fenced_off beats_keep_a_membership asks_keep_a_membership
+                a_membership_is_as_long_as_asked_for members_have_tokens_of_their_own
+                poison_is_parked poison_is_dead_where_declared a_settle_resets_the_losses
+                members_are_shown bad_asks_of_a_group no_such_group
+            }
+            order {
+                keys_come_in_order an_event_without_a_key_stands_alone a_key_is_with_one_member
+                a_run_goes_on order_holds_under_retry a_key_is_settled_in_order
+                a_release_takes_its_key_along the_position_passes_nothing_unfinished
+                in_flight_is_exact a_busy_key_leaves_room order_holds_whatever_happens
+            }
+            outcomes {
+                what_is_done_is_over a_retry_may_name_its_delay the_groups_backoff_grows
+                attempts_of_an_event_run_out the_exhausted_are_dead_where_declared
+                a_dead_event_lets_its_key_go_on a_skipped_event_is_finished
+                an_event_given_back_spends_nothing each_event_ends_by_itself
+                only_what_is_in_hands_is_settled a_repeated_settle_says_so settles_have_bounds
+                a_thousand_are_settled_at_once a_long_error_is_cut
+            }
+            parking {
+                a_parked_event_parks_its_key what_waits_is_parked_behind
+                a_released_key_comes_back_in_order events_are_released_from_the_first
+                parked_events_may_be_passed_over a_refused_commit_moves_nothing
+                a_full_list_pauses_the_group a_full_group_may_be_given_room
+                dead_letters_are_redriven a_dead_letter_met_again_waits
+                what_is_kept_outlives_its_topics_memory many_are_moved_in_parts
+            }
+            resets {
+                to_the_earliest_and_to_the_latest to_a_position to_an_offset to_a_time
+                to_where_nothing_is while_members_run what_waits_is_met_afresh what_is_kept_stays
+                a_refused_reset_is_undone a_shadow_group_replays a_paused_group_hands_out_nothing
+                a_deleted_group_is_not_there a_deleted_topic_takes_its_groups_along
+                made_with_what_it_begins_with
+            }
+            settings {
+                a_new_group_begins_at_the_end a_new_group_gets_old_events a_group_begins_somewhere
+                group_settings_are_kept group_settings_have_bounds a_setting_holds_at_once
+                a_refused_commit_makes_no_group groups_are_shown
+            }
+            together {
+                what_follows_comes_with_the_settle a_refusal_undoes_a_settle_of_events
+                a_refused_settle_undoes_what_goes_with_it
+                what_follows_a_repeated_settle_is_done_once a_job_and_an_event_end_together
+                a_later_command_sees_the_group two_groups_in_one_commit a_keyed_commit_settles_once
+            }
+            gaps {
+                what_retention_took_is_counted what_compaction_took_is_passed
+            }
         } {
             waits {
                 a_job_behind_many_that_expired_is_found
@@ -101,10 +152,21 @@ macro_rules! with_conformance_cases {
                 who_hangs_up_misses_nothing a_refused_publish_wakes_nobody
                 a_deleted_topic_ends_the_wait closing_ends_the_wait
             }
+            passed {
+                a_publish_wakes_a_member a_due_retry_wakes_a_member a_freed_key_wakes_a_member
+                a_release_wakes_a_member a_lost_member_wakes_another a_resume_wakes_a_member
+                a_reset_wakes_a_member a_members_wait_ends one_event_wakes_one_member
+                a_member_that_hangs_up_takes_nothing an_end_ends_the_wait_of_a_member
+                who_waits_is_told_when_it_is_passed a_wait_for_a_group_ends bad_waits_for_a_group
+            }
         } {
             restart {
                 a_held_lease_starts_afresh a_worker_outlives_its_store
                 local_leases_are_released tokens_rise_over_restarts an_empty_store_stays_empty
+            }
+            memberships {
+                a_member_outlives_its_store a_membership_starts_afresh local_members_are_gone
+                a_group_is_as_it_was nothing_is_lost_or_handled_twice
             }
         } }
     };

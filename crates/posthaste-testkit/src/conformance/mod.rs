@@ -10,6 +10,7 @@
 
 pub mod claim;
 pub mod enqueue;
+pub mod groups;
 pub mod keys;
 pub mod leases;
 pub mod listing;
@@ -33,6 +34,10 @@ use posthaste_core::port::Store;
 use posthaste_core::time::WallMs;
 
 pub use bench::Bench;
+pub(crate) use bench::PATIENCE;
+pub use groups::{
+    gaps, members, memberships, order, outcomes, parking, passed, resets, settings, together,
+};
 
 /// How a store ends before it is opened again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use posthaste_core::limits;
 use posthaste_core::time::WallMs;
 use posthaste_core::topic::NewEvent;
 
+use super::groups::{check_ends, check_group};
 use super::settle::check_outcome;
 use super::topics::{check_events, check_settings};
 use super::{JobKey, Model, Row, refusal};
@@ -37,6 +38,52 @@ impl Model {
             Command::Publish { topic, events } => self.publish(topic, events),
             Command::SetTopic { topic, settings } => self.set_topic(topic, settings),
             Command::DeleteTopic(topic) => self.delete_topic(topic),
+            other => self.apply_to_group(other),
+        }
+    }
+
+    fn apply_to_group(&mut self, command: &Command) -> Result<Reply> {
+        match command {
+            Command::SetGroup {
+                topic,
+                group,
+                settings,
+                from,
+            } => self.set_group(topic, group, settings, *from),
+            Command::DeleteGroup { topic, group } => self.delete_group(topic, group),
+            Command::SettleEvents {
+                topic,
+                group,
+                token,
+                ends,
+            } => self.settle_events(topic, group, *token, ends),
+            Command::Beat {
+                topic,
+                group,
+                token,
+            } => self.beat(topic, group, *token),
+            Command::Leave {
+                topic,
+                group,
+                token,
+            } => self.leave(topic, group, *token),
+            Command::ResetGroup {
+                topic,
+                group,
+                to,
+                force,
+            } => self.reset_group(topic, group, *to, *force),
+            Command::Unpark {
+                topic,
+                group,
+                which,
+                how,
+            } => self.unpark(topic, group, *which, *how),
+            Command::Redrive {
+                topic,
+                group,
+                which,
+            } => self.redrive(topic, group, *which),
             other => Err(refusal(
                 ErrorKind::Unsupported,
                 &format!("the model does not know {other:?}"),
@@ -142,6 +189,8 @@ impl Model {
             Command::Settle { outcome, .. } => check_outcome(outcome),
             Command::Publish { events, .. } => check_events(events),
             Command::SetTopic { settings, .. } => check_settings(settings),
+            Command::SetGroup { settings, .. } => check_group(settings),
+            Command::SettleEvents { ends, .. } => check_ends(ends),
             _ => Ok(()),
         }
     }
@@ -299,7 +348,13 @@ fn existing(id: JobId, state: JobState) -> Reply {
 
 /// Whether a command belongs to the settle before it.
 pub(super) fn follows(command: &Command) -> bool {
-    !matches!(command, Command::Settle { .. } | Command::Heartbeat { .. })
+    !matches!(
+        command,
+        Command::Settle { .. }
+            | Command::Heartbeat { .. }
+            | Command::SettleEvents { .. }
+            | Command::Beat { .. }
+    )
 }
 
 /// Whether a commit says the same again; new jobs, and events whose ids nobody chose, may have other

@@ -1,4 +1,4 @@
-//! A second, naive store of jobs and topics: vectors and linear scans, written from the guarantees.
+//! A second, naive store of jobs, topics and groups: vectors and linear scans, written from the guarantees.
 //!
 //! It is slow on purpose. It keeps everything in plain lists, looks through all of them for every
 //! question, and copies itself before each commit so that a refusal changes nothing. What it is
@@ -7,6 +7,7 @@
 //! It refuses to share a line with the state machine that it judges.
 
 mod commit;
+mod groups;
 mod lease;
 mod passing;
 mod read;
@@ -31,7 +32,7 @@ pub use read::{Look, Readable};
 pub use store::ModelStore;
 pub use topics::Memory;
 
-/// Every job, queue, key, applied settle and topic, each in a list.
+/// Every job, queue, key, applied settle, topic and group, each in a list.
 #[derive(Clone, Debug)]
 pub struct Model {
     now: Now,
@@ -41,6 +42,7 @@ pub struct Model {
     commit_keys: Vec<TakenCommit>,
     settles: Vec<Applied>,
     topics: Vec<topics::Topic>,
+    groups: Vec<groups::Group>,
     /// The number of the topic that was made last.
     last_topic: u32,
     /// The latest instant at which events were published.
@@ -144,6 +146,7 @@ impl Model {
             commit_keys: Vec::new(),
             settles: Vec::new(),
             topics: Vec::new(),
+            groups: Vec::new(),
             last_topic: 0,
             latest_memory: wall,
             token: 0,
@@ -189,6 +192,13 @@ impl Model {
         if events.sum::<usize>() > limits::EVENTS_PER_COMMIT_MAX {
             return Err(refusal(ErrorKind::TooLarge, "too many events"));
         }
+        let ends = commit.commands.iter().map(|command| match command {
+            Command::SettleEvents { ends, .. } => ends.len(),
+            _ => 0,
+        });
+        if ends.sum::<usize>() > limits::SETTLED_EVENTS_MAX {
+            return Err(refusal(ErrorKind::TooLarge, "too many events are settled"));
+        }
         let before = self.clone();
         let mut replies = Vec::new();
         let mut done_before = false;
@@ -199,7 +209,11 @@ impl Model {
             }
             match self.apply(command, &commit.commands[index + 1..]) {
                 Ok(reply) => {
-                    done_before = matches!(reply, Reply::Settled { repeated: true, .. });
+                    done_before = matches!(
+                        reply,
+                        Reply::Settled { repeated: true, .. }
+                            | Reply::EventsSettled { repeated: true }
+                    );
                     replies.push(reply);
                 }
                 Err(error) => {
@@ -209,6 +223,7 @@ impl Model {
             }
         }
         self.expire(); // what goes on after its deadline
+        self.keep_what_is_given_up();
         let answer = Committed {
             replies,
             repeated: false,

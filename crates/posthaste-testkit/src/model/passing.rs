@@ -41,6 +41,7 @@ impl Model {
         } else {
             lost.into_iter().for_each(|id| self.lapse(id));
         }
+        self.restart_groups(clean);
         self.pass();
     }
 
@@ -69,6 +70,7 @@ impl Model {
         for topic in &mut self.topics {
             topic.fade(now.wall);
         }
+        self.pass_groups();
     }
 
     pub(super) fn expire(&mut self) {

@@ -231,7 +231,7 @@ pub(super) fn check_outcome(outcome: &Outcome) -> Result<()> {
 }
 
 /// A text of at most 64 KiB: a longer one is cut, at a character.
-fn cut(text: &Arc<str>) -> Arc<str> {
+pub(super) fn cut(text: &Arc<str>) -> Arc<str> {
     if text.len() <= limits::RESULT_BYTES_MAX {
         return text.clone();
     }

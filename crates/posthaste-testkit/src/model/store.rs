@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use posthaste_core::command::{Commit, Committed};
+use posthaste_core::command::{Command, Commit, Committed};
 use posthaste_core::error::{Error, ErrorKind, Result};
-use posthaste_core::ids::JobId;
+use posthaste_core::group::{EventAsk, GroupView, KeptPage, LeasedEvents};
+use posthaste_core::ids::{JobId, Token};
 use posthaste_core::limits;
-use posthaste_core::port::{LeaseAsk, Leased, PortFuture, Store, TailJob};
+use posthaste_core::port::{KeptAsk, LeaseAsk, Leased, PortFuture, Store, TailGroup, TailJob};
 use posthaste_core::time::{MonoMs, WallMs};
 use posthaste_core::topic::{TailTopic, TopicRead, TopicView};
 use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
@@ -107,6 +108,64 @@ impl Shared {
     }
 }
 
+/// A member's ask. Dropped before it is answered, who joined by it takes part no longer.
+struct WaitingMember<'s> {
+    store: &'s ModelStore,
+    ask: EventAsk,
+    end: Option<MonoMs>,
+    joined: Option<Token>,
+}
+
+impl WaitingMember<'_> {
+    /// What there is, and whether that is the answer.
+    fn lease(&mut self) -> Result<(bool, LeasedEvents)> {
+        let mut shared = self.store.lock();
+        shared.open()?;
+        let before = shared.model.group_views();
+        let leased = shared.model.lease_events(&self.ask)?;
+        let end = *self.end.get_or_insert(shared.end_of_wait(self.ask.wait_ms));
+        let over = shared.model.now().mono >= end;
+        if shared.model.group_views() != before {
+            // Others may wait for what came of it.
+            shared.waiting.drain(..).for_each(Waker::wake);
+        }
+        Ok((over || !leased.events.is_empty(), leased))
+    }
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Result<LeasedEvents>> {
+        match self.lease() {
+            Ok((false, leased)) => {
+                if self.ask.token.is_none() {
+                    self.joined = Some(leased.token);
+                    self.ask.token = self.joined;
+                }
+                self.store.lock().waiting.push(waker.clone());
+                Poll::Pending
+            }
+            answered => {
+                self.joined = None;
+                Poll::Ready(answered.map(|(_, leased)| leased))
+            }
+        }
+    }
+}
+
+impl Drop for WaitingMember<'_> {
+    fn drop(&mut self) {
+        if let Some(token) = self.joined.take() {
+            let (topic, group) = (self.ask.topic.clone(), self.ask.group.clone());
+            let leave = Command::Leave {
+                topic,
+                group,
+                token,
+            };
+            let _over_already = self
+                .store
+                .change(|shared| shared.model.commit(&Commit::one(leave)));
+        }
+    }
+}
+
 impl Store for ModelStore {
     fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
         Box::pin(async move {
@@ -176,29 +235,41 @@ impl Store for ModelStore {
         Box::pin(async move { self.ask(Model::topic_views) })
     }
 
-    fn lease_events(
-        &self,
-        _ask: posthaste_core::group::EventAsk,
-    ) -> PortFuture<'_, Result<posthaste_core::group::LeasedEvents>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    fn lease_events(&self, ask: EventAsk) -> PortFuture<'_, Result<LeasedEvents>> {
+        let mut waiting = WaitingMember {
+            store: self,
+            ask,
+            end: None,
+            joined: None,
+        };
+        Box::pin(poll_fn(move |context| waiting.poll(context.waker())))
     }
 
-    fn tail_group(
-        &self,
-        _ask: posthaste_core::port::TailGroup,
-    ) -> PortFuture<'_, Result<posthaste_core::group::GroupView>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    fn tail_group(&self, ask: TailGroup) -> PortFuture<'_, Result<GroupView>> {
+        let mut end = None;
+        Box::pin(poll_fn(move |context| {
+            let mut shared = self.lock();
+            shared.open()?;
+            let (view, passed) = shared.model.passed(&ask)?;
+            let end = *end.get_or_insert(shared.end_of_wait(ask.wait_ms));
+            if !passed && shared.model.now().mono < end {
+                shared.waiting.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(view))
+        }))
     }
 
-    fn groups(&self) -> PortFuture<'_, Result<Vec<posthaste_core::group::GroupView>>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    fn groups(&self) -> PortFuture<'_, Result<Vec<GroupView>>> {
+        Box::pin(async move { self.ask(Model::group_views) })
     }
 
-    fn kept(
-        &self,
-        _ask: posthaste_core::port::KeptAsk,
-    ) -> PortFuture<'_, Result<posthaste_core::group::KeptPage>> {
-        Box::pin(async { Err(Error::new(ErrorKind::Unsupported, "groups are being built")) })
+    fn kept(&self, ask: KeptAsk) -> PortFuture<'_, Result<KeptPage>> {
+        Box::pin(async move {
+            let mut shared = self.lock();
+            shared.open()?;
+            shared.model.kept_events(&ask)
+        })
     }
 
     fn job(&self, id: JobId) -> PortFuture<'_, Result<Option<JobView>>> {

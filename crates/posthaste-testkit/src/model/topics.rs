@@ -260,6 +260,7 @@ impl Model {
     pub(super) fn delete_topic(&mut self, name: &TopicName) -> Result<Reply> {
         self.topic(name)?;
         self.topics.retain(|topic| topic.name != *name);
+        self.groups.retain(|group| group.topic != *name);
         Ok(Reply::Deleted)
     }
 
