@@ -452,3 +452,54 @@ pub(crate) fn owner(record: &record::Record<'_>) -> Result<Option<Owner>, Damage
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reply_that_a_key_keeps_is_read_as_it_was() {
+        let published = Published {
+            partition: 3,
+            offset: 4,
+            position: Position {
+                epoch: 5,
+                topic: 6,
+                sequence: 7,
+            },
+            existing: true,
+        };
+        let replies = [
+            Reply::Enqueued {
+                id: JobId::from_bytes([9; 16]),
+                state: JobState::Available,
+                existing: true,
+            },
+            Reply::Settled {
+                state: JobState::Completed,
+                repeated: true,
+            },
+            Reply::Extended { cancelled: true },
+            Reply::Changed {
+                state: JobState::Dead,
+            },
+            Reply::Deleted,
+            Reply::Configured,
+            Reply::EventsSettled { repeated: false },
+            Reply::EventsSettled { repeated: true },
+            Reply::Left,
+            Reply::EventsMoved { events: 1, left: 2 },
+            Reply::Published([published].into()),
+            Reply::Repeated,
+        ];
+        let digest = KeyDigest {
+            key: [1; 12],
+            body: 2,
+        };
+        let mut bytes = Vec::new();
+        write_answer(&mut bytes, digest, &replies);
+        let record = record::read(&bytes).expect("a record");
+        let read = read_answer(record.data).expect("an answer");
+        assert_eq!(read, (digest, replies.to_vec()));
+    }
+}
