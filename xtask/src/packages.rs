@@ -12,7 +12,7 @@ struct Needed {
     what_for: &'static str,
 }
 
-const NEEDED: [Needed; 4] = [
+const NEEDED: [Needed; 5] = [
     Needed {
         program: "cc",
         package: "gcc",
@@ -32,6 +32,11 @@ const NEEDED: [Needed; 4] = [
         program: "strace",
         package: "strace",
         what_for: "failing the store's system calls",
+    },
+    Needed {
+        program: "chromium",
+        package: "chromium",
+        what_for: "following a topic in a browser",
     },
 ];
 
@@ -83,6 +88,11 @@ pub(crate) fn is_root() -> bool {
         .arg("-u")
         .output()
         .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Whether a program is here.
+pub(crate) fn is_here(program: &str) -> bool {
+    find(program).is_some()
 }
 
 /// Where a program is; system programs are looked for also where the path does not lead.

@@ -62,7 +62,10 @@ impl Step {
         line.push_str(program);
         for arg in &self.args {
             line.push(' ');
-            line.push_str(arg);
+            match arg.contains('(') {
+                true => line.push_str(&format!("'{arg}'")), // a shell would read it otherwise
+                false => line.push_str(arg),
+            }
         }
         line
     }

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::checker::{Fault, Violation, check};
-use crate::clients::{Client, Scene};
+use crate::clients::{Client, EFFECTS, GROUPS, ORDERS, Scene};
 use crate::disk::{COMMIT_SECONDS, CutDisk};
 use crate::draw::Draw;
-use crate::history::{Counters, History, What};
+use crate::history::{Counters, GroupEnd, History, What};
 use crate::server::{Launch, Server};
 
 /// After this long a drain is given up.
@@ -36,11 +36,13 @@ pub struct Campaign {
     pub rounds: u32,
     /// What chance is drawn from.
     pub seed: u64,
-    /// Threads that enqueue, and as many that work.
+    /// Threads that enqueue, and as many that work; half as many publish, and are members of each
+    /// group.
     pub clients: u32,
     /// Where the store and the image are kept; removed in the end.
     pub dir: PathBuf,
-    /// A fault for the server to plant in itself: `skip-sync`.
+    /// Faults for the server to plant in itself, with commas between them: `skip-sync`,
+    /// `small-segments`.
     pub fault: Option<String>,
 }
 
@@ -54,6 +56,9 @@ pub struct Report {
     /// How long it took.
     pub took: Duration,
 }
+
+/// What the server said in the end: of its queue, and of its groups.
+type Drained = (Counters, Vec<GroupEnd>);
 
 /// Where the store is, and how it comes back.
 enum Ground {
@@ -129,19 +134,30 @@ impl Campaign {
         };
         let scene = Scene::new();
         let played = thread::scope(|scope| {
+            let client = |number| Client::new(&scene, number, self.seed);
             for number in 1..=self.clients {
-                let enqueuer = Client::new(&scene, number, self.seed);
-                scope.spawn(|| enqueuer.enqueue());
-                let worker = Client::new(&scene, 1_000 + number, self.seed);
-                scope.spawn(|| worker.work());
+                scope.spawn(move || client(number).enqueue());
+                scope.spawn(move || client(1_000 + number).work());
             }
+            for number in 1..=self.clients.div_ceil(2) {
+                scope.spawn(move || client(2_000 + number).publish());
+                for (group, from) in GROUPS.into_iter().zip([3_000, 4_000]) {
+                    scope.spawn(move || client(from + number).take_part(group));
+                }
+            }
+            scope.spawn(move || client(5_001).poll(ORDERS));
+            scope.spawn(move || client(5_002).follow(ORDERS));
+            scope.spawn(move || client(5_003).follow(EFFECTS));
+            scope.spawn(move || client(5_004).watch());
             let played = self.rounds(&mut ground, &launch, &scene, progress);
             scene.over.store(true, Ordering::Relaxed);
             played
         });
-        let (counters, unopened) = played?;
+        let (drained, unopened) = played?;
+        let (counters, groups) = drained.unzip();
         let history = History {
             counters,
+            groups: groups.unwrap_or_default(),
             entries: scene.recorder.take(),
         };
         let mut violations = check(&history);
@@ -155,13 +171,16 @@ impl Campaign {
         launch: &Launch,
         scene: &Scene,
         progress: impl Fn(u32),
-    ) -> Result<(Option<Counters>, Option<Violation>), String> {
+    ) -> Result<(Option<Drained>, Option<Violation>), String> {
         let mut draw = Draw::new(self.seed, 0);
         let mut server = up(launch, &ground.store(), scene)?;
+        Client::new(scene, 0, self.seed).prepare(server.address)?;
+        scene.place.set(Some(server.address));
         for round in 0..self.rounds {
-            let long = draw.one_in(20);
+            // Long enough, now and then, for leases to lapse: each restart begins them afresh.
+            let long = draw.one_in(8);
             thread::sleep(if long {
-                draw.millis(400, 900)
+                draw.millis(400, 1_200)
             } else {
                 draw.millis(20, 160)
             });
@@ -178,25 +197,35 @@ impl Campaign {
                     return Ok((None, Some(Violation { fault, story })));
                 }
             };
+            scene.place.set(Some(server.address));
         }
         scene.draining.store(true, Ordering::Relaxed);
-        let counters = self.drain(scene);
+        let drained = self.drain(scene);
         scene.over.store(true, Ordering::Relaxed);
         scene.place.set(None);
         server.kill();
-        Ok((Some(counters?), None))
+        Ok((Some(drained?), None))
     }
 
-    /// Waits until nothing waits or runs any more, for a while; then what is left is told.
-    fn drain(&self, scene: &Scene) -> Result<Counters, String> {
+    /// Waits until nothing waits or runs any more and the groups are through, for a while; then
+    /// what is left is told, and everything is read once more.
+    fn drain(&self, scene: &Scene) -> Result<Drained, String> {
         let start = Instant::now();
         let mut watcher = Client::new(scene, 0, self.seed);
         loop {
-            let counters = watcher.counters();
             let late = start.elapsed() > DRAIN;
-            match counters {
-                Some(counters) if counters.unfinished == 0 || late => return Ok(counters),
-                None if late => return Err(String::from("the server does not show its queues")),
+            let groups = watcher.groups(late);
+            let counters = watcher.counters().filter(|it| it.unfinished == 0 || late);
+            match (counters, groups) {
+                (Some(counters), Some(groups)) => {
+                    watcher.read_all()?;
+                    return Ok((counters, groups));
+                }
+                _ if start.elapsed() > DRAIN * 2 => {
+                    return Err(String::from(
+                        "the server does not show its queues and groups",
+                    ));
+                }
                 _ => thread::sleep(Duration::from_millis(20)),
             }
         }
@@ -207,6 +236,5 @@ fn up(launch: &Launch, store: &Path, scene: &Scene) -> Result<Server, String> {
     let invoked = scene.recorder.now();
     let server = launch.start(store)?;
     scene.recorder.add(0, invoked, What::Up);
-    scene.place.set(Some(server.address));
     Ok(server)
 }

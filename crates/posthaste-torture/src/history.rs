@@ -3,12 +3,16 @@
 //! Instants are microseconds since the campaign began, on one clock for every client. What lies
 //! between `invoked` and `completed` may have happened at any instant in between.
 
+mod topics;
+
 use std::sync::Mutex;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// The number that a client gives to a job; it travels in the payload.
+pub use topics::{EventEnd, GroupEnd, NewEvent, OfTopic, Page, Place, Published, Seen};
+
+/// The number that a client gives to a job or an event; it travels in the payload.
 pub type Label = u64;
 
 /// What became of a request.
@@ -81,6 +85,8 @@ pub enum What {
         /// `ok`, `stale`, `unknown` or `refused`.
         answer: Answer<String>,
     },
+    /// Something was asked of a topic or a group.
+    Topic(OfTopic),
     /// The server was killed or its power cut: from `invoked` on it was not there.
     Down {
         /// What was written and not synced was lost too.
@@ -135,6 +141,8 @@ pub struct History {
     pub entries: Vec<Entry>,
     /// What the server said after the drain; `None` where there was no drain.
     pub counters: Option<Counters>,
+    /// What it said then of the groups.
+    pub groups: Vec<GroupEnd>,
 }
 
 /// Collects entries from many threads.
@@ -205,6 +213,7 @@ fn line(entry: &Entry) -> Value {
             answer,
         } => json!({"op": "settle", "job": delivery(of), "outcome": outcome,
             "delay_ms": delay_ms, "answer": told(answer, |status| json!(status))}),
+        What::Topic(what) => topics::line(what),
         What::Down { power } => json!({"op": "down", "power": power}),
         What::Up => json!({"op": "up"}),
     };

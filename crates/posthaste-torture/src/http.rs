@@ -1,10 +1,14 @@
 //! A small HTTP/1.1 client of our own: one connection, one request at a time, no retries.
 
+mod stream;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
+
+pub(crate) use stream::{Stream, Told};
 
 /// After so long without an answer nobody knows.
 const PATIENCE: Duration = Duration::from_secs(30);

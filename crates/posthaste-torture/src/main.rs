@@ -1,8 +1,9 @@
 //! `posthaste-torture kill|power --binary PATH`: crash the server, and judge what its clients saw.
 //!
-//! Exit codes: 0 nothing was found (or, with `--expect-violations`, something was), 1 the
-//! contrary, 2 it could not be run.
+//! Exit codes: 0 nothing was found (or, with `--expect`, all of what it names was), 1 the contrary,
+//! 2 it could not be run.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::process::{self, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use posthaste_torture::campaign::{Campaign, Nemesis, Report};
-use posthaste_torture::history::What;
+use posthaste_torture::history::{OfTopic, What};
 
 const HELP: &str = "\
 posthaste-torture kill|power --binary PATH [options]
@@ -21,11 +22,14 @@ posthaste-torture kill|power --binary PATH [options]
   --binary PATH           the posthaste binary
   --rounds N              how often (kill 200, power 20)
   --seed S                what chance is drawn from (the clock)
-  --clients N             threads that enqueue, and as many that work (3)
+  --clients N             threads that enqueue, and as many that work; half as many
+                          publish, and are members of each of two groups (3)
   --dir DIR               where to work; removed in the end (a temporary directory)
   --history FILE          write what the clients saw, one JSON object a line
-  --fault NAME            a fault for a build with fault-injection: skip-sync
-  --expect-violations     succeed only if something is found: a control of the harness
+  --fault NAMES           for a build with fault-injection, with commas between them:
+                          skip-sync (nothing is synced), small-segments (of 1 MiB)
+  --expect KINDS          succeed only if violations of each of these kinds are found, with
+                          commas between them: a control of the harness
 ";
 
 /// Violations shown at most; the rest is counted.
@@ -50,7 +54,7 @@ fn main() -> ExitCode {
 struct Asked {
     campaign: Campaign,
     history: Option<PathBuf>,
-    expect_violations: bool,
+    expected: Vec<String>,
 }
 
 fn parse(arguments: &[String]) -> Result<Asked, String> {
@@ -71,14 +75,10 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
             fault: None,
         },
         history: None,
-        expect_violations: false,
+        expected: Vec::new(),
     };
     let mut rest = arguments[1..].iter();
     while let Some(flag) = rest.next() {
-        if flag == "--expect-violations" {
-            asked.expect_violations = true;
-            continue;
-        }
         let value = rest.next();
         let value = value.ok_or_else(|| format!("{flag} needs a value; see --help"))?;
         let campaign = &mut asked.campaign;
@@ -89,6 +89,7 @@ fn parse(arguments: &[String]) -> Result<Asked, String> {
             "--clients" => campaign.clients = number(flag, value)?,
             "--dir" => campaign.dir = PathBuf::from(value),
             "--fault" => campaign.fault = Some(value.clone()),
+            "--expect" => asked.expected = value.split(',').map(str::to_owned).collect(),
             "--history" => asked.history = Some(PathBuf::from(value)),
             _ => return Err(format!("{flag} is not an option; see --help")),
         }
@@ -124,25 +125,45 @@ fn run(arguments: &[String]) -> Result<bool, String> {
         written.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     tell(&report, rounds);
-    Ok(report.violations.is_empty() != asked.expect_violations)
+    if asked.expected.is_empty() {
+        return Ok(report.violations.is_empty());
+    }
+    let kinds = report.violations.iter().map(|it| format!("{:?}", it.fault));
+    let kinds: BTreeSet<String> = kinds.collect();
+    say(&format!(
+        "found: {kinds:?}, expected: {:?}\n",
+        asked.expected
+    ));
+    Ok(asked.expected.iter().all(|kind| kinds.contains(kind)))
 }
 
 fn tell(report: &Report, rounds: u32) {
     let (mut enqueued, mut delivered, mut settled) = (0, 0, 0);
+    let (mut published, mut read, mut handed) = (0, 0, 0);
     for entry in &report.history.entries {
         match &entry.what {
             What::Enqueue { answer, .. } => enqueued += answer.ok().map_or(0, Vec::len),
             What::Lease { answer, .. } => delivered += answer.ok().map_or(0, Vec::len),
             What::Settle { answer, .. } => settled += usize::from(answer.ok().is_some()),
-            What::Down { .. } | What::Up => {}
+            What::Topic(OfTopic::Publish { answer, .. }) => {
+                published += answer.ok().map_or(0, Vec::len);
+            }
+            What::Topic(OfTopic::Read { answer, .. }) => {
+                read += answer.ok().map_or(0, |page| page.events.len());
+            }
+            What::Topic(OfTopic::Ask { answer, .. }) => {
+                handed += answer.ok().map_or(0, |(_, events)| events.len());
+            }
+            What::Topic(_) | What::Down { .. } | What::Up => {}
         }
     }
     for violation in report.violations.iter().take(SHOWN) {
         say(&format!("{violation}\n"));
     }
     say(&format!(
-        "{rounds} rounds in {:.1} s: {enqueued} enqueued, {delivered} delivered, {settled} \
-         settles answered, {} violations\n",
+        "{rounds} rounds in {:.1} s: {enqueued} jobs enqueued, {delivered} delivered, {settled} \
+         settles answered; {published} events published, {read} read, {handed} handed to members; \
+         {} violations\n",
         report.took.as_secs_f64(),
         report.violations.len()
     ));

@@ -7,23 +7,34 @@ use std::sync::Arc;
 use posthaste_core::{Error, ErrorKind, Result};
 use posthaste_log::{Disk, DiskFile, FileSystem, Options};
 
-/// Breaks the disk of `options` in the way that `POSTHASTE_FAULT` names.
+/// The size of segments under `small-segments`: a store fills one in seconds instead of minutes, so
+/// that a campaign comes past everything that happens when one is full.
+const SMALL_SEGMENT_BYTES: u32 = 1024 * 1024;
+
+/// Changes `options` in the ways that `POSTHASTE_FAULT` names, with commas between them.
 ///
 /// # Errors
 /// `Invalid` for a fault that isn't known: a harness must not believe in a fault that isn't there.
 pub(super) fn inject(options: &mut Options) -> Result<()> {
-    let Some(fault) = std::env::var_os("POSTHASTE_FAULT") else {
+    let Some(faults) = std::env::var_os("POSTHASTE_FAULT") else {
         return Ok(());
     };
-    if fault != "skip-sync" {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("POSTHASTE_FAULT={} is not a fault", fault.display()),
-        )
-        .next("give skip-sync"));
+    for fault in faults.to_string_lossy().split(',') {
+        match fault {
+            "skip-sync" => {
+                super::print::warning("POSTHASTE_FAULT=skip-sync: nothing is synced");
+                options.disk = Arc::new(Forgetful(Arc::clone(&options.disk)));
+            }
+            "small-segments" => options.segment_bytes = SMALL_SEGMENT_BYTES,
+            other => {
+                return Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("POSTHASTE_FAULT={other} is not a fault"),
+                )
+                .next("give skip-sync, small-segments, or both with a comma"));
+            }
+        }
     }
-    super::print::warning("POSTHASTE_FAULT=skip-sync: nothing is synced");
-    options.disk = Arc::new(Forgetful(Arc::clone(&options.disk)));
     Ok(())
 }
 

@@ -4,10 +4,16 @@
 //! or seen and never came to an end in a full drain; phantom is D without A; a duplicate is a
 //! delivery after an acknowledged end. A job that was delivered and never acknowledged is legal.
 //!
+//! Of topics: every acknowledged event is there, in one place, and all readers see one order without
+//! a hole. Of groups: every event is finished once, those of one key in order, by one member at a
+//! time, and the position passes none before. What was committed together is there together.
+//!
 //! It refuses to accuse without proof: where an answer did not come, both may be true.
 
+mod groups;
 mod jobs;
 mod leases;
+mod topics;
 mod totals;
 
 use std::collections::HashMap;
@@ -56,6 +62,50 @@ pub enum Fault {
     NotDrained,
     /// The server does not open its store again.
     Unopened,
+    /// An event was acknowledged or read, and is gone, or a reader was led past it.
+    EventLost,
+    /// An event is there that nobody published.
+    EventPhantom,
+    /// An event is there whose publishing was refused.
+    EventRefusedSeen,
+    /// One event is at two places.
+    EventTwoPlaces,
+    /// Two events are at one place.
+    PlaceTwoEvents,
+    /// A later event has a lower place.
+    OffsetFell,
+    /// An offset was passed over by a reader.
+    OffsetGap,
+    /// A reader was told an event twice, or in another order than others.
+    CursorOrder,
+    /// A cursor that was handed out was refused.
+    CursorRefused,
+    /// A reader was told that this was all, and it wasn't.
+    EventUnseen,
+    /// A group's position passed an event that was not finished.
+    PositionPassed,
+    /// A group's position went back.
+    PositionBack,
+    /// An event was handed out before an earlier one of its key was finished.
+    KeyOrder,
+    /// Two members held events of one key, both alive.
+    KeyShared,
+    /// An event was handed out again after it was settled.
+    EventAgain,
+    /// A settle under a membership that was over, or of somebody else's event, was accepted.
+    StaleEventSettle,
+    /// A settle by the member that held the event was refused.
+    OwnEventRefused,
+    /// Of what was committed together some happened and some did not.
+    Torn,
+    /// A group is through, and an event was finished by nobody.
+    EventUnhandled,
+    /// A dead letter is gone.
+    KeptLost,
+    /// What a group counts does not agree with its topic or its members.
+    GroupTotals,
+    /// The drain ended, and a group is not through.
+    GroupNotDrained,
 }
 
 /// One broken promise.
@@ -81,6 +131,10 @@ pub fn check(history: &History) -> Vec<Violation> {
     jobs::check(&view, &mut found);
     leases::check(&view, &mut found);
     totals::check(&view, history.counters.as_ref(), &mut found);
+    let topics = topics::view(&view.of_topics, view.drained);
+    let groups = groups::Groups::of(history, &view.of_topics);
+    topics::check(&topics, &groups.handed(), view.drained, &mut found);
+    groups::check(&groups, &topics, &view, &mut found);
     found
 }
 
@@ -149,6 +203,8 @@ struct View<'a> {
     downs: Vec<(u64, bool)>,
     /// When the server was back.
     ups: Vec<u64>,
+    /// What is about topics and groups, in the order in which it was asked.
+    of_topics: Vec<&'a Entry>,
     drained: bool,
 }
 
@@ -161,6 +217,7 @@ impl<'a> View<'a> {
         for entry in &history.entries {
             view.add(entry);
         }
+        view.of_topics.sort_by_key(|entry| entry.invoked);
         for leases in view.leases.values_mut() {
             leases.sort_by_key(|leased| (leased.completed, leased.delivery.token));
         }
@@ -193,6 +250,7 @@ impl<'a> View<'a> {
                     completed: entry.completed,
                     answer,
                 }),
+            What::Topic(_) => self.of_topics.push(entry),
             What::Down { power } => self.downs.push((entry.invoked, *power)),
             What::Up => self.ups.push(entry.completed),
         }
@@ -242,6 +300,12 @@ impl<'a> View<'a> {
     fn up_before(&self, at: u64) -> u64 {
         let ups = self.ups.iter().filter(|up| **up <= at);
         ups.copied().max().unwrap_or(0)
+    }
+
+    /// Whether the power was cut between these instants.
+    fn cut_between(&self, from: u64, to: u64) -> bool {
+        let mut downs = self.downs.iter();
+        downs.any(|(at, power)| *power && (from..=to).contains(at))
     }
 
     fn leases_of(&self, label: Label) -> &[Leased<'a>] {

@@ -1,7 +1,7 @@
 //! Histories told in a few words.
 
 use posthaste_torture::checker::{Fault, check};
-use posthaste_torture::history::{Answer, Counters, Delivery, Entry, History, What};
+use posthaste_torture::history::{Answer, Counters, Delivery, Entry, GroupEnd, History, What};
 
 /// How long everything takes, in microseconds.
 const STEP: u64 = 1_000;
@@ -14,6 +14,8 @@ pub(crate) struct Story {
     now: u64,
     /// What the server is to say in the end; counted along where it is not changed.
     pub(crate) counters: Counters,
+    /// What it is to say of its groups.
+    pub(crate) groups: Vec<GroupEnd>,
 }
 
 /// How a settle is answered.
@@ -37,6 +39,7 @@ impl Story {
             entries: Vec::new(),
             now: STEP,
             counters: Counters::default(),
+            groups: Vec::new(),
         }
     }
 
@@ -50,6 +53,13 @@ impl Story {
             completed,
             what,
         });
+    }
+
+    /// The call before was that client's.
+    pub(crate) fn by(&mut self, client: u32) {
+        if let Some(last) = self.entries.last_mut() {
+            last.client = client;
+        }
     }
 
     /// The call before began as long ago, so that it was under way with those before it.
@@ -137,10 +147,12 @@ impl Story {
         self.complete(label, token);
     }
 
-    fn faults(self) -> Vec<String> {
+    /// What is found wrong with it.
+    pub(crate) fn faults(self) -> Vec<String> {
         let history = History {
             entries: self.entries,
             counters: Some(self.counters),
+            groups: self.groups,
         };
         check(&history).iter().map(ToString::to_string).collect()
     }

@@ -1,91 +1,16 @@
-//! Enqueuers and workers, outside the process that is killed. They write down everything.
+//! Clients of the queue: enqueuers and workers.
 
-use std::collections::HashSet;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::draw::Draw;
-use crate::history::{Answer, Counters, Delivery, Label, Recorder, What};
-use crate::http::{Connection, Sent};
-use crate::server::Place;
+use super::{Client, LEASES_MS, PATIENCE, QUEUE, ids};
+use crate::history::{Answer, Delivery, Label, What};
+use crate::http::Sent;
 
-const QUEUE: &str = "torture";
-/// How long a client waits for the server to come back before it looks whether it is all over.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// The lengths of leases, in milliseconds.
-const LEASES_MS: [u64; 2] = [500, 3_000];
-
-/// What all clients share.
-#[derive(Debug)]
-pub(crate) struct Scene {
-    pub(crate) place: Place,
-    pub(crate) recorder: Recorder,
-    /// Enqueue no more; work off what is there.
-    pub(crate) draining: AtomicBool,
-    /// Stop.
-    pub(crate) over: AtomicBool,
-    labels: AtomicU64,
-    /// Jobs whose worker died once. Twice is enough for nobody: five times is poison.
-    abandoned: Mutex<HashSet<Label>>,
-}
-
-impl Scene {
-    pub(crate) fn new() -> Self {
-        Self {
-            place: Place::default(),
-            recorder: Recorder::new(),
-            draining: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            labels: AtomicU64::new(1),
-            abandoned: Mutex::new(HashSet::new()),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-
-    fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    fn abandon(&self, label: Label) -> bool {
-        let mut abandoned = self
-            .abandoned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        abandoned.insert(label)
-    }
-}
-
-/// One client with a connection of its own.
-#[derive(Debug)]
-pub(crate) struct Client<'a> {
-    scene: &'a Scene,
-    number: u32,
-    draw: Draw,
-    connection: Connection,
-}
-
-impl<'a> Client<'a> {
-    pub(crate) fn new(scene: &'a Scene, number: u32, seed: u64) -> Self {
-        Self {
-            scene,
-            number,
-            draw: Draw::new(seed, u64::from(number)),
-            connection: Connection::default(),
-        }
-    }
-
-    fn post(&mut self, address: SocketAddr, path: &str, key: Option<&str>, body: &Value) -> Sent {
-        self.connection.send(address, "POST", path, key, Some(body))
-    }
-
+impl Client<'_> {
     /// Enqueues until the drain begins: one job or some together, half of them under a key and
     /// then sent again until it is known what became of them.
     pub(crate) fn enqueue(mut self) {
@@ -157,12 +82,6 @@ impl<'a> Client<'a> {
         };
         self.scene.recorder.add(self.number, invoked, what);
         !again
-    }
-
-    /// The server is not there: lets others run, and says whether it is all over.
-    fn pause(&self) -> bool {
-        thread::yield_now();
-        self.scene.is_over()
     }
 
     /// Leases and settles until it is all over.
@@ -261,40 +180,6 @@ impl<'a> Client<'a> {
         self.scene.recorder.add(self.number, invoked, what);
         known
     }
-
-    /// What the server says of the queue.
-    pub(crate) fn counters(&mut self) -> Option<Counters> {
-        let address = self.scene.place.wait(PATIENCE)?;
-        let sent = self
-            .connection
-            .send(address, "GET", "/v1/queues", None, None);
-        let Sent::Answered { status: 200, body } = sent else {
-            return None;
-        };
-        let queues = body["queues"].as_array()?;
-        let queue = queues.iter().find(|queue| queue["name"] == QUEUE)?;
-        let count = |name: &str| queue[name].as_u64().unwrap_or(0);
-        let total = |name: &str| queue["totals"][name].as_u64().unwrap_or(0);
-        let waiting = ["scheduled", "available", "running", "retryable"];
-        Some(Counters {
-            enqueued: total("enqueued"),
-            deleted: total("deleted"),
-            unfinished: waiting.into_iter().map(count).sum(),
-            completed: count("completed"),
-            dead: count("dead"),
-            cancelled: count("cancelled"),
-            completed_ever: total("completed"),
-            dead_ever: total("dead"),
-            cancelled_ever: total("cancelled"),
-            redriven: total("redriven"),
-        })
-    }
-}
-
-fn ids(body: &Value) -> Vec<String> {
-    let jobs = body["jobs"].as_array().map_or(&[][..], Vec::as_slice);
-    let ids = jobs.iter().filter_map(|job| job["id"].as_str());
-    ids.map(str::to_owned).collect()
 }
 
 fn deliveries(body: &Value) -> Vec<Delivery> {
