@@ -3,6 +3,7 @@
 mod abuse;
 mod bad_input;
 mod binary;
+mod browser;
 mod client;
 mod command_line;
 mod conformance;
