@@ -16,6 +16,7 @@ mod random;
 mod served;
 mod shop;
 mod stream;
+mod topic_abuse;
 mod topic_commands;
 mod topics;
 mod usage;
