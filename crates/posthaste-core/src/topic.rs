@@ -296,7 +296,8 @@ pub enum ReadFrom {
     Latest,
     /// From here: a cursor that was told before.
     Position(Position),
-    /// From the first event published at that instant or later.
+    /// From the first event published at that instant or later. Where events published since are kept
+    /// no longer, that is a gap.
     Time(WallMs),
     /// From that offset of one partition on: of that partition, events from it on; of the others,
     /// what was published after the first of those that is there.

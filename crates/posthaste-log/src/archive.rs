@@ -170,7 +170,7 @@ impl Archive {
             shared: Arc::new(Shared::new(
                 Arc::clone(&place.disk),
                 found.sealed,
-                found.firsts,
+                (found.firsts, found.before_at),
             )),
             place,
             settings,
@@ -194,15 +194,15 @@ impl Archive {
         self.writer.is_none() && self.next.position == 0
     }
 
-    /// Has a new archive begin with the entry at `position`, published at `at`, where the next
-    /// offsets are these: what came before it was let go of before it could be moved.
+    /// Has a new archive begin with the entry at `position`, where the next offsets are these: what
+    /// came before it, the last of it published at `at`, was let go of before it could be moved.
     pub(crate) fn begin_at(&mut self, position: u64, at: WallMs, offsets: &[u64]) {
         self.next = Next {
             position,
             at: at.0,
             offsets: offsets.to_vec(),
         };
-        self.shared.begin_at(position, offsets);
+        self.shared.begin_at(position, at.0, offsets);
     }
 
     /// A reader, for any thread.

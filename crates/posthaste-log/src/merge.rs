@@ -10,10 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use posthaste_core::machine::{
-    Batch, Fact, Hashes, KeyChanges, Place, SavedJob, SavedKey, SavedMeta, SavedSeen, Settles,
-    Slot, Summary, TopicChange,
+    Batch, Fact, Hashes, KeyChanges, Place, SavedJob, SavedKey, SavedMeta, SavedSeen, SavedTopic,
+    Settles, Slot, Summary, TopicChange,
 };
-use posthaste_core::topic::TopicConfig;
 use posthaste_core::{Error, Result};
 
 use crate::files::{Files, corrupt, io_error};
@@ -53,7 +52,7 @@ pub(crate) struct Known<'a> {
 /// Has the events of a batch leave the journal. Without an error they are in the archive, or are
 /// said there to be lost.
 type Moving<'a> =
-    dyn FnMut(&Group<'_>, &Batch, &TopicConfig, bool) -> std::result::Result<(), Unmoved> + 'a;
+    dyn FnMut(&Group<'_>, &Batch, &SavedTopic, bool) -> std::result::Result<(), Unmoved> + 'a;
 
 /// Where the fact of a job stands. The facts themselves stay in their segments, and are read
 /// again when their job's turn comes.
@@ -97,19 +96,19 @@ pub(crate) fn merge(
     }
     let mut blocks = Blocks::default();
     for segment in sealed.iter().take(usize::from(u16::MAX)) {
-        let mut moving = |group: &Group<'_>, batch: &Batch, config: &TopicConfig, lost: bool| {
+        let mut moving = |group: &Group<'_>, batch: &Batch, of: &SavedTopic, lost: bool| {
             if lost {
                 let at = place::at(batch.place).offset as usize;
                 let error = corrupt(&segment.path, at, &Damage::Checksum);
                 (known.damaged)(&error);
                 let kept_from = (known.kept_from)(batch.topic).unwrap_or(u64::MAX);
-                return mover.lost(config, batch, error.message(), kept_from);
+                return mover.lost(of, batch, error.message(), kept_from);
             }
             let Some(kept_from) = (known.kept_from)(batch.topic) else {
                 return Ok(());
             };
             let events = group.events(batch.place).map_err(Unmoved::Damaged)?;
-            mover.batch(config, batch, &events, kept_from)
+            mover.batch(of, batch, &events, kept_from)
         };
         gathered.segment(segment, &mut blocks, known, &mut moving)?;
         if !go_on() {
@@ -190,34 +189,37 @@ impl Gathered {
             match fact.slot() {
                 None => {
                     let meta = &mut self.meta;
-                    let config = match fact {
-                        Fact::Published { topic, .. } => meta.topics.config(topic),
-                        _ => TopicConfig::default(),
+                    // What the topic was before.
+                    let of = match fact {
+                        Fact::Published { topic, .. } => meta.topics.by_number.get(&topic).cloned(),
+                        _ => None,
                     };
-                    if let Fact::Published {
-                        topic,
-                        position,
-                        hashes,
-                        ..
-                    } = fact
-                        && hashes.count() == 0
-                        && moved.is_ok()
-                    {
-                        moved = match (known.batch_at)(topic, position) {
-                            Some(batch) => {
-                                meta.topics.pass(&batch);
-                                moving(group, &batch, &config, true)
+                    let lost = |topic, position| (known.batch_at)(topic, position);
+                    match fact {
+                        Fact::Published {
+                            topic,
+                            position,
+                            hashes,
+                            ..
+                        } if hashes.count() == 0 => {
+                            match lost(topic, position).zip(of) {
+                                Some((batch, of)) => {
+                                    meta.topics.pass(&batch);
+                                    moved = std::mem::replace(&mut moved, Ok(()))
+                                        .and_then(|()| moving(group, &batch, &of, true));
+                                }
+                                // The topic is gone, and nobody asks where its events were.
+                                None if (known.kept_from)(topic).is_none() => {}
+                                None => moved = Err(Unmoved::Damaged(Damage::Checksum)),
                             }
-                            // The topic is gone, and nobody asks where its events were.
-                            None if (known.kept_from)(topic).is_none() => Ok(()),
-                            None => Err(Unmoved::Damaged(Damage::Checksum)),
-                        };
-                    } else {
-                        meta.topics.apply(&fact, |change| {
-                            if let (TopicChange::Published(batch), Ok(())) = (change, &moved) {
-                                moved = moving(group, &batch, &config, false);
+                        }
+                        _ => meta.topics.apply(&fact, |change| {
+                            if let (TopicChange::Published(batch), Some(of), Ok(())) =
+                                (change, &of, &moved)
+                            {
+                                moved = moving(group, &batch, of, false);
                             }
-                        });
+                        }),
                     }
                     meta.apply(&fact, None);
                 }

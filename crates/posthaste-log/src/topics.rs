@@ -478,6 +478,9 @@ fn begin(reading: &Reading, shelf: &Shelf, earliest: Position, end: Position) ->
             ));
         }
         ReadFrom::Position(position) => Begin::At(From::Position(position.sequence)),
+        ReadFrom::Time(at) if shelf.gone_at().is_some_and(|gone| gone >= at) => {
+            Begin::Gap(GapReason::Retention)
+        }
         ReadFrom::Time(at) => match archive {
             Some(archive) => Begin::Seek(archive),
             None => Begin::At(From::Position(shelf.position_at(at, reading.sought))),

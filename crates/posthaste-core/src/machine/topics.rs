@@ -86,13 +86,6 @@ pub enum TopicChange {
 }
 
 impl SavedTopics {
-    /// The settings of a topic, or those of a new one.
-    #[must_use]
-    pub fn config(&self, topic: u32) -> TopicConfig {
-        let is = self.by_number.get(&topic);
-        is.map_or_else(TopicConfig::default, |is| is.config)
-    }
-
     /// What a batch made of them whose hashes can't be read any more, so that its fact does not say.
     pub fn pass(&mut self, batch: &Batch) {
         if let Some(is) = self.by_number.get_mut(&batch.topic) {

@@ -196,6 +196,8 @@ pub(super) struct State {
     pub(super) newest: Option<Showing>,
     /// The next offset of each partition before the first entry.
     pub(super) firsts: Box<[u64]>,
+    /// Publish time of the entry before the first one.
+    pub(super) before_at: u64,
     /// Position behind the last synced entry.
     pub(super) end: u64,
     /// The topic was deleted.
@@ -243,12 +245,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(disk: Arc<dyn Disk>, sealed: Vec<Sealed>, firsts: Vec<u64>) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        sealed: Vec<Sealed>,
+        (firsts, before_at): (Vec<u64>, u64),
+    ) -> Self {
         let end = sealed.last().map_or(0, |file| file.end);
         let state = State {
             sealed: sealed.into_iter().map(Arc::new).collect(),
             newest: None,
             firsts: firsts.into(),
+            before_at,
             end,
             gone: false,
         };
@@ -273,10 +280,11 @@ impl Shared {
         state.newest = Some(newest);
     }
 
-    /// Nothing is there yet, and the first file begins at `position`.
-    pub(super) fn begin_at(&self, position: u64, offsets: &[u64]) {
+    /// Nothing is there yet, and the first file begins at `position`, behind an entry published at
+    /// `before_at`.
+    pub(super) fn begin_at(&self, position: u64, before_at: u64, offsets: &[u64]) {
         let mut state = self.write();
-        state.end = position;
+        (state.end, state.before_at) = (position, before_at);
         state.firsts = offsets.into();
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Opened {
     pub(super) next: Next,
     /// The next offsets before the first entry.
     pub(super) firsts: Vec<u64>,
+    /// Publish time of the entry before the first one.
+    pub(super) before_at: u64,
     pub(super) cut: Option<String>,
 }
 
@@ -33,6 +35,7 @@ impl Opened {
     fn begins(&mut self, header: &Header) {
         if self.sealed.is_empty() {
             self.firsts.clone_from(&header.offsets);
+            self.before_at = header.at;
         }
     }
 
@@ -49,6 +52,7 @@ pub(super) fn open(place: &Place, settings: Settings, durable: u64) -> Result<Op
         writer: None,
         next: Next::default(),
         firsts: Vec::new(),
+        before_at: 0,
         cut: None,
     };
     for (number, path) in paths.iter().enumerate() {

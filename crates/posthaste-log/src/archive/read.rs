@@ -52,6 +52,11 @@ impl Reader {
         offset_of(&self.0.read().firsts, partition)
     }
 
+    /// When the last entry was published that lay before the first one.
+    pub(crate) fn before_at(&self) -> WallMs {
+        WallMs(self.0.read().before_at)
+    }
+
     /// Entries that can be read.
     pub(crate) fn events(&self) -> u64 {
         self.0.read().events()

@@ -104,6 +104,7 @@ impl Archive {
         let mut state = self.shared.write();
         state.sealed.remove(0);
         state.firsts.clone_from(&file.offsets);
+        state.before_at = file.last_at;
         Ok(())
     }
 

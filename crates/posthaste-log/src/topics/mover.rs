@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry as Slot;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use posthaste_core::machine::{Batch, SavedTopics};
+use posthaste_core::machine::{Batch, SavedTopic, SavedTopics};
 use posthaste_core::topic::{Compression, TopicConfig, partition_of};
 use posthaste_core::{Error, ErrorKind, Result, WallMs};
 
@@ -158,16 +158,17 @@ impl Mover {
             .collect()
     }
 
-    /// Appends a batch to the archive of its topic, of which nothing is kept that lies before
-    /// `kept_from`.
+    /// Appends a batch to the archive of its topic, which `of` was before. Nothing of it is kept that
+    /// lies before `kept_from`.
     pub(crate) fn batch(
         &mut self,
-        config: &TopicConfig,
+        of: &SavedTopic,
         batch: &Batch,
         events: &Events,
         kept_from: u64,
     ) -> Result<(), Unmoved> {
-        let Some(archive) = self.archive_for(config, batch, kept_from)? else {
+        let config = &of.config;
+        let Some(archive) = self.archive_for(of, batch, kept_from)? else {
             return Ok(());
         };
         let mut offsets = batch.firsts.to_vec();
@@ -199,12 +200,12 @@ impl Mover {
     /// the order of the partitions, so that those that follow have theirs.
     pub(crate) fn lost(
         &mut self,
-        config: &TopicConfig,
+        of: &SavedTopic,
         batch: &Batch,
         what: &str,
         kept_from: u64,
     ) -> Result<(), Unmoved> {
-        let Some(archive) = self.archive_for(config, batch, kept_from)? else {
+        let Some(archive) = self.archive_for(of, batch, kept_from)? else {
             return Ok(());
         };
         let mut bytes = Vec::new();
@@ -234,14 +235,14 @@ impl Mover {
     /// The archive that a batch goes to, made ready for it; `None` where there is nothing to be done.
     fn archive_for(
         &mut self,
-        config: &TopicConfig,
+        of: &SavedTopic,
         batch: &Batch,
         kept_from: u64,
     ) -> Result<Option<&mut Archive>, Unmoved> {
         let archive = match self.archives.entry(batch.topic) {
             Slot::Occupied(there) => there.into_mut(),
             Slot::Vacant(free) => {
-                let archive = self.home.open(batch.topic, config, 0);
+                let archive = self.home.open(batch.topic, &of.config, 0);
                 free.insert(archive.map_err(Unmoved::Failed)?)
             }
         };
@@ -249,7 +250,7 @@ impl Mover {
             return Ok(None);
         }
         if archive.is_new() {
-            archive.begin_at(batch.position, batch.at, &batch.firsts);
+            archive.begin_at(batch.position, of.last_at, &batch.firsts);
         }
         Ok(Some(archive))
     }

@@ -31,6 +31,9 @@ pub(super) struct Shelf {
     /// Where the batches began when the last of those went that were kept no longer, and the next
     /// offset of each partition there. What was told to be gone stays gone when it is moved.
     floor: (u64, Arc<[u64]>),
+    /// When the last of those was published; before one went, the last that went before this was
+    /// opened.
+    gone_at: WallMs,
     end: u64,
     next_offsets: Arc<[u64]>,
 }
@@ -61,6 +64,7 @@ impl Shelf {
             batches: VecDeque::new(),
             bytes: 0,
             floor: (0, Arc::default()),
+            gone_at: is.last_at,
             end: is.next,
             next_offsets: is.offsets,
         }
@@ -164,6 +168,7 @@ impl Shelf {
             }
             self.bytes -= first.bytes();
             self.floor = (first.batch.end(), Arc::clone(&first.batch.nexts));
+            self.gone_at = first.batch.at;
             self.batches.pop_front();
         }
     }
@@ -172,6 +177,17 @@ impl Shelf {
     pub(super) fn archive(&self) -> Option<Reader> {
         let archive = self.archive.as_ref()?;
         (archive.earliest() < archive.end()).then(|| archive.clone())
+    }
+
+    /// When the last event was published that is kept no longer; `None` where all are there.
+    pub(super) fn gone_at(&self) -> Option<WallMs> {
+        let earliest = self.earliest();
+        let archive = self.archive.as_ref().filter(|archive| archive.end() > 0);
+        match archive {
+            _ if earliest == 0 => None,
+            Some(archive) if self.floor.0 < earliest => Some(archive.before_at()),
+            _ => Some(self.gone_at),
+        }
     }
 
     /// The position of the first event published at `at` or later that is kept. `sought` is the

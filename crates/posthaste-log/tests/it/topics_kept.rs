@@ -179,8 +179,16 @@ fn check_that_the_earliest_rises(settings: TopicSettings, keeps: impl Fn(&Log, u
         ),
         "{gap:?}"
     );
+    // What is gone was published at the beginning.
+    let began = ReadFrom::Time(posthaste_core::WallMs(1_700_000_000_000));
+    assert_eq!(read(&store, &topic(1), began), gap, "from an instant");
     drop(store);
     let store = open(&disk, &clock).expect("it opens");
+    assert_eq!(
+        read(&store, &topic(1), began),
+        gap,
+        "from an instant, opened again"
+    );
     let again = hold(&store, &topic(1))
         .expect("it reads")
         .expect("it is there");

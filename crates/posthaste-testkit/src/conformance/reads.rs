@@ -319,6 +319,7 @@ pub fn what_retention_took_is_a_gap(bench: &Bench<'_>) {
         ..TopicSettings::default()
     };
     bench.set_topic("orders", settings);
+    let start = bench.wall();
     let mut positions = fill(bench, "orders", 40);
     check_kept(bench, &positions, 30);
     bench.advance(60_001);
@@ -329,6 +330,20 @@ pub fn what_retention_took_is_a_gap(bench: &Bench<'_>) {
     check_kept(bench, &positions, 40);
     let next: u64 = bench.topic("orders").next_offsets.iter().sum();
     assert_eq!(next, 43, "no offset is used again");
+    // From an instant of which something is gone there is a gap, and from the next there is none.
+    let ask = read("orders", ReadFrom::Time(start));
+    match bench.read(ask.clone()).expect("it can be read") {
+        TopicRead::Gap(gap) => {
+            assert_eq!(gap.reason, GapReason::Retention);
+            assert!(gap.earliest > positions[0] && gap.earliest <= positions[40]);
+        }
+        TopicRead::Page(page) => {
+            assert_eq!(page.earliest, positions[0]);
+            assert_eq!(numbers(&bench.read_on(ask)), those(43, |_| true));
+        }
+    }
+    let rest = bench.read_on(read("orders", ReadFrom::Time(start.plus(1))));
+    assert_eq!(numbers(&rest), those(43, |it| it >= 40));
 }
 
 /// Of the events at `positions` those from `sure` on are there, and the others told or a gap.

@@ -69,7 +69,7 @@ impl Model {
             ReadFrom::Time(at) => {
                 let mut events = topic.events.iter();
                 let first = events.find(|kept| kept.event.at >= at);
-                readable(first.map_or(end, |kept| kept.event.position), false)
+                readable(first.map_or(end, |kept| kept.event.position), true)
             }
             ReadFrom::Position(position) if !position.is_of(end) => {
                 return Ok(Look::History(readable(zero, true)));
