@@ -20,6 +20,5 @@
 mod http;
 pub mod mint;
 pub mod server;
-pub mod standing;
 
 pub use http::{Drain, OPENAPI, ROUTES, Served, Streams, router};

@@ -11,7 +11,7 @@ use posthaste_core::{Command, Commit, Error, ErrorKind, GroupName, Position, Res
 use super::commit::one;
 use super::events::read_wait;
 use super::{Answer, Served, body, json, query, topics};
-use crate::standing;
+use posthaste::event::standing;
 
 /// The names in the path of a group.
 pub(super) type Names = Path<(String, String)>;
@@ -180,7 +180,7 @@ pub(super) async fn reset(State(served): State<Served>, of: Names, request: Requ
     if shape.dry_run {
         let view = look(&served, &topic, &group).await?;
         let replay = standing::replay(&*served.store, &view, to).await?;
-        return json(StatusCode::OK, &replay);
+        return json(StatusCode::OK, &wire::Replay::write(&replay));
     }
     let command = Command::ResetGroup {
         topic: topic.clone(),

@@ -10,7 +10,8 @@ use posthaste_core::view::{Health, QueueView, Totals};
 use posthaste_core::{JobState, Store, WallMs, limits};
 
 use super::{Answer, Served};
-use crate::{mint, standing};
+use crate::mint;
+use posthaste::event::standing;
 
 /// The content type of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

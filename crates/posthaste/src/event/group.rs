@@ -11,7 +11,8 @@ use posthaste_core::{
 };
 
 use super::reached::Reached;
-use super::reset::{ResetGroup, oldest};
+use super::reset::ResetGroup;
+use super::standing::oldest;
 use super::{Event, ReadFrom, Topic};
 use crate::consumer::Consumer;
 use crate::hub::Posthaste;
@@ -228,7 +229,7 @@ impl Group {
     /// `NotFound` where there is no such group; what the store says.
     pub async fn lag(&self) -> Result<GroupLag> {
         let view = self.look().await?;
-        let oldest = oldest(&self.hub, &view).await?;
+        let oldest = oldest(&**self.hub.store(), &view).await?;
         let ms = oldest.map_or(0, |at| self.hub.now().0.saturating_sub(at.0));
         Ok(GroupLag {
             events: view.lag,

@@ -1,9 +1,10 @@
 //! `groups lag`: how far groups are behind, and since when.
 
+use posthaste::event::standing;
 use posthaste::wire;
 use posthaste_core::group::GroupView;
 use posthaste_core::{Store, duration};
-use posthaste_server::{mint, standing};
+use posthaste_server::mint;
 use serde::Serialize;
 
 use super::show::paused;

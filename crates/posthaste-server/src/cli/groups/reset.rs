@@ -1,8 +1,8 @@
 //! `groups reset`: a group goes on elsewhere.
 
+use posthaste::event::standing::{self, Replay};
 use posthaste::wire;
 use posthaste_core::{Command as Verb, Error, ErrorKind, Result, Store};
-use posthaste_server::standing;
 
 use super::{Names, commit, find, show};
 use crate::cli::print;
@@ -52,7 +52,7 @@ pub(super) async fn run(reset: Reset, store: &dyn Store, json: bool) -> Result<(
         .next("give --yes to do it"));
     }
     if json {
-        print::json(&replay);
+        print::json(&wire::Replay::write(&replay));
     } else {
         print::line(&format!("from {} to {}", replay.position, replay.to));
         print::line(&words(&replay));
@@ -63,9 +63,9 @@ pub(super) async fn run(reset: Reset, store: &dyn Store, json: bool) -> Result<(
     Ok(())
 }
 
-fn words(replay: &wire::Replay) -> String {
+fn words(replay: &Replay) -> String {
     format!(
         "up to {} events are handed out again, up to {} are passed over, and members hold {}",
-        replay.events, replay.skipped, replay.leased
+        replay.again, replay.passed_over, replay.leased
     )
 }

@@ -5,6 +5,7 @@ use posthaste_core::topic::ReadFrom as CoreFrom;
 use posthaste_core::{Command as Core, Error, ErrorKind, GroupName, Result, TopicName, suggest};
 use serde::{Deserialize, Serialize};
 
+use crate::event::Replay as CoreReplay;
 use crate::wire::{Backoff, ReadFrom};
 
 /// What to change of a group: `PUT /v1/groups/{topic}/{group}`. What is absent stays as it is, or is
@@ -209,6 +210,20 @@ pub struct Replay {
     pub skipped: u64,
     /// How many events members hold now. Where there are any, only `force` resets the group.
     pub leased: u64,
+}
+
+impl Replay {
+    /// How `replay` is written.
+    #[must_use]
+    pub fn write(replay: &CoreReplay) -> Self {
+        Self {
+            position: replay.position.to_string(),
+            to: replay.to.to_string(),
+            events: replay.again,
+            skipped: replay.passed_over,
+            leased: replay.leased,
+        }
+    }
 }
 
 /// A reset in a commit.

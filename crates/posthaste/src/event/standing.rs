@@ -1,15 +1,32 @@
 //! Where a consumer group stands in its topic: since when it is behind, and what a reset would bring.
 //!
-//! The route and the command of the same name ask here, so that both say the same. Nothing here
-//! changes anything.
+//! [`Group`](super::Group) asks here, and so do the server's routes and commands, which speak to a
+//! store without a hub: all of them say the same. Nothing here changes anything.
 
-use posthaste::wire;
 use posthaste_core::group::GroupView;
-use posthaste_core::topic::{EventPage, Gap, ReadFrom, TailTopic, TopicRead};
-use posthaste_core::{Error, ErrorKind, Result, Store, WallMs};
+use posthaste_core::topic::{EventPage, Gap, TailTopic, TopicRead};
+use posthaste_core::{Error, ErrorKind, Position, Result, Store, WallMs};
+
+use super::ReadFrom;
+
+/// What a reset would bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replay {
+    /// Where the group is.
+    pub position: Position,
+    /// Where it would go on.
+    pub to: Position,
+    /// Events that it is through with, and would handle again. At most: compaction may have taken some.
+    pub again: u64,
+    /// Events that it has not handled, and would pass over.
+    pub passed_over: u64,
+    /// Events in the hands of members, who would hold them no longer.
+    pub leased: u64,
+}
 
 /// When the first event was published that the group is not through with; `None` where it is through
-/// with everything. One event is read, where that is gone, a second one: the first that is left.
+/// with everything. One event is read; where that is gone, a second one: the first that is left.
 ///
 /// # Errors
 /// As [`Store::read`].
@@ -17,19 +34,19 @@ pub async fn oldest(store: &dyn Store, group: &GroupView) -> Result<Option<WallM
     if group.lag == 0 {
         return Ok(None);
     }
-    let read = match read(store, group, ReadFrom::Position(group.position)).await? {
-        Err(gap) => self::read(store, group, ReadFrom::Position(gap.earliest)).await?,
+    let page = match read(store, group, ReadFrom::Position(group.position)).await? {
+        Err(gap) => read(store, group, ReadFrom::Position(gap.earliest)).await?,
         page => page,
     };
-    let page = read.ok();
-    Ok(page.and_then(|page| page.events.first().map(|event| event.at)))
+    let first = page.ok().and_then(|page| page.events.into_iter().next());
+    Ok(first.map(|event| event.at))
 }
 
 /// What a reset of the group to there would bring.
 ///
 /// # Errors
-/// As [`Store::read`]; `Invalid` where that place can't be read any more.
-pub async fn replay(store: &dyn Store, group: &GroupView, to: ReadFrom) -> Result<wire::Replay> {
+/// As [`Store::read`]; `Invalid` where what lies there can't be read any more.
+pub async fn replay(store: &dyn Store, group: &GroupView, to: ReadFrom) -> Result<Replay> {
     let page = read(store, group, to)
         .await?
         .map_err(|gap| gone(group, &gap))?;
@@ -45,11 +62,11 @@ pub async fn replay(store: &dyn Store, group: &GroupView, to: ReadFrom) -> Resul
         false => 0,
     };
     let finished = head.saturating_sub(to.sequence);
-    Ok(wire::Replay {
-        position: group.position.to_string(),
-        to: to.to_string(),
-        events: finished.saturating_sub(unfinished),
-        skipped: to.sequence.saturating_sub(at),
+    Ok(Replay {
+        position: group.position,
+        to,
+        again: finished.saturating_sub(unfinished),
+        passed_over: to.sequence.saturating_sub(at),
         leased: group.leased,
     })
 }
@@ -72,12 +89,12 @@ async fn read(
 }
 
 fn gone(group: &GroupView, gap: &Gap) -> Error {
+    let why = gap.reason.as_str();
     Error::new(
         ErrorKind::Invalid,
         format!(
-            "what lay there in the topic {} can't be read any more ({})",
-            group.topic,
-            gap.reason.as_str()
+            "what lay there in the topic {} can't be read any more ({why})",
+            group.topic
         ),
     )
     .next(format!("start from earliest, which is {}", gap.earliest))
