@@ -17,7 +17,7 @@ use posthaste_core::{
     Error, ErrorKind, JobId, JobState, NewJob, Outcome, Result, Token, WallMs, check, limits,
 };
 
-pub(crate) use light::{Light, Lights, Span};
+pub(crate) use light::{Light, Lights, OnGroup, Span};
 
 use crate::format::body::{self, Note};
 use crate::format::bytes::{floor_char, small};
@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     /// Commands that edit a job which isn't there, and the job: refused, unless the commit is
     /// repeated under its key and is answered as it was then, or the settle before it is.
     pub(crate) missing: Vec<(usize, JobId)>,
+    /// Commands that name a place in a topic where nothing is, and why: refused in the same way.
+    pub(crate) nowhere: Vec<(usize, Error)>,
     /// It adds work: refused when the disk is nearly full.
     pub(crate) grows: bool,
 }
@@ -89,7 +91,7 @@ pub(crate) fn prepare(
     commit: &Commit,
     now: WallMs,
     whole: impl Fn(JobId) -> Option<Accepted>,
-    start: impl Fn(usize) -> Option<u64>,
+    start: impl Fn(usize) -> Option<Result<u64>>,
 ) -> Result<Prepared> {
     check::commit(commit)?;
     let mut prepared = Prepared {
@@ -99,6 +101,7 @@ pub(crate) fn prepare(
         parts: None,
         events: 0,
         missing: Vec::new(),
+        nowhere: Vec::new(),
         grows: false,
     };
     let mut records = Vec::with_capacity(records_size(commit));
@@ -107,7 +110,14 @@ pub(crate) fn prepare(
             publish::parts(index, topic, events, &mut prepared, &mut records);
             continue;
         }
-        if let Some(light) = group::light(command, start(index), &mut records) {
+        let place = match start(index).transpose() {
+            Ok(place) => place,
+            Err(error) => {
+                prepared.nowhere.push((prepared.commands.len(), error));
+                None
+            }
+        };
+        if let Some(light) = group::light(command, place, &mut records) {
             prepared.push(index, light);
             continue;
         }

@@ -147,13 +147,11 @@ impl Log {
             let edited = self.edited(commit).await;
             let starts = self.starts(commit).await;
             prepared.push(edited.and_then(|edited| {
-                let starts = starts?;
                 let whole = |id| edited.iter().find(|of| of.job.id == id).cloned();
                 let start = |index| {
-                    starts
-                        .iter()
-                        .find(|(of, _)| *of == index)
-                        .map(|(_, at)| *at)
+                    let mut starts = starts.iter();
+                    let found = starts.find(|(of, _)| *of == index);
+                    found.map(|(_, at)| at.clone())
                 };
                 edge::prepare(commit, now, whole, start)
             }));
@@ -199,14 +197,19 @@ impl Log {
         Ok(jobs)
     }
 
-    /// Where the commands that name a place in a topic mean it, each by its number.
-    async fn starts(&self, commit: &Commit) -> Result<Vec<(usize, u64)>> {
+    /// Where the commands that name a place in a topic mean it, each by its number. Where nothing is,
+    /// it is told why.
+    async fn starts(&self, commit: &Commit) -> Vec<(usize, Result<u64>)> {
         let mut starts = Vec::new();
         for (index, command) in commit.commands.iter().enumerate() {
             let (topic, from) = match command {
-                // A new group's end of the topic is that of the moment in which it is made.
+                // The end of the topic is that of the moment in which the command is obeyed.
                 Command::SetGroup {
                     from: None | Some(ReadFrom::Latest),
+                    ..
+                }
+                | Command::ResetGroup {
+                    to: ReadFrom::Latest,
                     ..
                 } => continue,
                 Command::SetGroup {
@@ -217,10 +220,15 @@ impl Log {
                 Command::ResetGroup { topic, to, .. } => (topic, *to),
                 _ => continue,
             };
-            let start = self.start_of(topic, from).await;
-            starts.push((index, start.map_err(|error| error.at_command(index))?));
+            let start = match self.start_of(topic, from).await {
+                Err(_) if from == ReadFrom::Earliest && makes(&commit.commands[..index], topic) => {
+                    Ok(0)
+                }
+                start => start,
+            };
+            starts.push((index, start));
         }
-        Ok(starts)
+        starts
     }
 
     /// The position that is meant.
@@ -348,6 +356,14 @@ impl Log {
 }
 
 /// What is said where a group is to start at what is gone.
+/// Whether these commands may make the topic.
+fn makes(commands: &[Command], topic: &TopicName) -> bool {
+    commands.iter().any(|command| match command {
+        Command::Publish { topic: of, .. } | Command::SetTopic { topic: of, .. } => of == topic,
+        _ => false,
+    })
+}
+
 fn gone(topic: &TopicName, gap: &Gap) -> Error {
     Error::new(
         ErrorKind::Invalid,

@@ -160,8 +160,8 @@ pub enum Action<'a> {
         topic: &'a str,
         /// Which group.
         group: &'a str,
-        /// Where.
-        head: u64,
+        /// Where; `None` is the end of the topic.
+        head: Option<u64>,
         /// Also while members hold events.
         force: bool,
     },

@@ -10,7 +10,8 @@ use super::{Light, append};
 use crate::format::bytes::floor_char;
 use crate::format::events;
 
-/// A command about a group; `None` for any other. `start` is the position that it names.
+/// A command about a group; `None` for any other. `start` is the position that it names,
+/// which is the end of its topic where it names none.
 pub(super) fn light(command: &Command, start: Option<u64>, records: &mut Vec<u8>) -> Option<Light> {
     Some(match command {
         Command::SetGroup {
@@ -64,7 +65,7 @@ pub(super) fn light(command: &Command, start: Option<u64>, records: &mut Vec<u8>
             force,
             ..
         } => {
-            let on = OnGroup::Reset(start.unwrap_or_default(), *force);
+            let on = OnGroup::Reset(start, *force);
             Light::Group(topic.clone(), group.clone(), on)
         }
         Command::Unpark {

@@ -157,12 +157,22 @@ pub(crate) enum OnGroup {
     },
     Beat(Token),
     Leave(Token),
-    Reset(u64, bool),
+    Reset(Option<u64>, bool),
     Unpark(Which, Unparking),
     Redrive(Which),
 }
 
 impl Light {
+    /// Whether what stands behind it in its commit may belong to it: to a settle it does.
+    pub(crate) fn is_followed(&self) -> bool {
+        matches!(
+            self,
+            Self::Settle { .. }
+                | Self::Heartbeat { .. }
+                | Self::Group(_, _, OnGroup::Settle { .. } | OnGroup::Beat(_))
+        )
+    }
+
     /// Bytes of the facts that it leads to, at most.
     pub(crate) fn facts_bytes_max(&self) -> usize {
         match self {

@@ -11,7 +11,7 @@ use posthaste_core::{Error, ErrorKind, JobId, JobState, Result, Token};
 
 use super::Sequencer;
 use crate::commits::Held;
-use crate::edge::{self, Light, Prepared};
+use crate::edge::{self, Light, OnGroup, Prepared};
 use crate::effect::{self, Answered, Answers, Effect, Found, Raw};
 use crate::format::body::{self, Owner};
 use crate::format::facts::FACT_BYTES_MAX;
@@ -67,6 +67,12 @@ impl Sequencer {
         let mut missing = prepared.missing.iter();
         if let Some((index, id)) = missing.find(|at| !self.is_done_before(prepared, at.0, moment)) {
             return Err(edge::no_such_job(*id).at_command(prepared.command_of(*index)));
+        }
+        let mut nowhere = prepared.nowhere.iter();
+        if let Some((index, error)) =
+            nowhere.find(|at| !self.is_done_before(prepared, at.0, moment))
+        {
+            return Err(error.clone().at_command(prepared.command_of(*index)));
         }
         if prepared.grows && !self.has_room_to_grow(held, prepared.bytes_max()) {
             return Err(disk_full());
@@ -128,14 +134,16 @@ impl Sequencer {
     /// Whether a command follows a settle that was applied before, together with the command.
     fn is_done_before(&self, prepared: &Prepared, index: usize, moment: Moment) -> bool {
         let mut before = prepared.commands[..index].iter().rev();
-        let settle =
-            before.find(|light| matches!(light, Light::Settle { .. } | Light::Heartbeat { .. }));
-        match settle {
+        match before.find(|light| light.is_followed()) {
             Some(Light::Settle {
                 id, token, digest, ..
             }) => self
                 .machine
                 .is_settled_so(*id, *token, *digest, moment.wall),
+            Some(Light::Group(topic, group, OnGroup::Settle { token, ends, .. })) => {
+                let of = (topic.as_str(), group.as_str());
+                self.machine.are_events_settled(of, *token, ends)
+            }
             _ => false,
         }
     }

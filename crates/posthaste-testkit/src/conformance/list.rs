@@ -120,7 +120,7 @@ macro_rules! with_conformance_cases {
                 to_where_nothing_is while_members_run what_waits_is_met_afresh what_is_kept_stays
                 a_refused_reset_is_undone a_shadow_group_replays a_paused_group_hands_out_nothing
                 a_deleted_group_is_not_there a_deleted_topic_takes_its_groups_along
-                made_with_what_it_begins_with
+                made_with_what_it_begins_with a_repeated_reset_is_answered
             }
             settings {
                 a_new_group_begins_at_the_end a_new_group_gets_old_events a_group_begins_somewhere

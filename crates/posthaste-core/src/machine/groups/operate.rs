@@ -170,12 +170,13 @@ impl Machine {
     fn reset_group(
         &mut self,
         (topic, group): (&str, &str),
-        head: u64,
+        head: Option<u64>,
         force: bool,
         course: &mut Course<'_, '_>,
     ) -> Result<Answer, Refusal> {
         let group = self.group_of(topic, group)?;
         let end = self.topic(topic).map_or(0, |(_, of)| of.next);
+        let head = head.unwrap_or(end);
         if head > end {
             return Err(Refusal::PastEnd { end });
         }

@@ -74,6 +74,23 @@ impl Machine {
         })
     }
 
+    /// Whether settling these would say that they had been settled so before.
+    #[must_use]
+    pub fn are_events_settled(
+        &self,
+        (topic, group): (&str, &str),
+        token: Token,
+        ends: &[(u64, EventEnding, Place)],
+    ) -> bool {
+        let group = self.group_of(topic, group).ok();
+        let group = group.filter(|group| self.groups.member(*group, token).is_some());
+        let done = |(position, ending, _): &(u64, EventEnding, Place)| {
+            *ending == EventEnding::Done
+                && group.is_some_and(|group| self.is_finished(group, *position))
+        };
+        !ends.is_empty() && ends.iter().all(done)
+    }
+
     /// Whether a group is through with an event, and has not given it up.
     fn is_finished(&self, group: u32, position: u64) -> bool {
         let is = self.groups.saved.by_number.get(&group);

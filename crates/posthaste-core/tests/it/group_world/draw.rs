@@ -64,8 +64,9 @@ impl GroupWorld {
                 topic,
                 group,
                 head: match c % 8 {
-                    0 => end + 1,
-                    _ => u64::from(b) % (end + 1),
+                    0 => Some(end + 1),
+                    1 => None,
+                    _ => Some(u64::from(b) % (end + 1)),
                 },
                 force: c % 2 == 0,
             },
@@ -91,7 +92,7 @@ impl GroupWorld {
             _ => Action::ResetGroup {
                 topic,
                 group,
-                head: 0,
+                head: Some(0),
                 force: true,
             },
         }

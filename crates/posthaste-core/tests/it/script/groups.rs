@@ -280,7 +280,7 @@ impl Story {
             "reset-group" => Action::ResetGroup {
                 topic,
                 group,
-                head: words.number("to").expect("where to"),
+                head: words.number("to"),
                 force: words.has("force"),
             },
             "unpark" => Action::Unpark {

@@ -7,7 +7,7 @@ use posthaste_core::time::WallMs;
 use posthaste_core::topic::{Position, ReadFrom};
 
 use super::member::{
-    Member, ask, dead, delete_group, failed, park, reset, set_group_named, unpark, with,
+    Member, ask, dead, delete_group, failed, keyed, park, reset, set_group_named, unpark, with,
 };
 use crate::conformance::Bench;
 use crate::conformance::words::{delete_topic, publish};
@@ -266,16 +266,52 @@ pub fn a_deleted_topic_takes_its_groups_along(bench: &Bench<'_>) {
     Member::joining(bench, "a1").done("a1");
 }
 
-/// A group and what it begins with may be made in one commit.
+/// A group and what it begins with may be made in one commit: a place is meant as it is then.
 pub fn made_with_what_it_begins_with(bench: &Bench<'_>) {
-    let make = set_group_named("billing", GroupSettings::default(), None);
-    bench.check_refused(vec![make.clone()], 0, ErrorKind::NotFound);
-    let all = vec![
-        publish("orders", vec![super::member::keyed("a1")]),
-        make,
-        publish("orders", vec![super::member::keyed("b1")]),
-    ];
+    let make = |from| set_group_named("billing", GroupSettings::default(), from);
+    bench.check_refused(vec![make(None)], 0, ErrorKind::NotFound);
+    let earliest = Some(ReadFrom::Earliest);
+    bench.check_refused(vec![make(earliest)], 0, ErrorKind::NotFound);
+    let tell = |id| publish("orders", vec![keyed(id)]);
+    let all = vec![tell("a1"), make(None), tell("b1")];
     bench.commit(all).expect("made");
-    Member::joining(bench, "b1").done("b1");
-    assert_eq!(bench.billing().position.sequence, 2);
+    let one = Member::joining(bench, "b1");
+    one.done("b1");
+    bench.check_position(2);
+    let to_its_end = vec![tell("c1"), reset(ReadFrom::Latest, false), tell("d1")];
+    bench.commit(to_its_end).expect("reset");
+    one.gets("d1");
+    one.gets_nothing();
+    bench.one(delete_topic("orders")).expect("deleted");
+    let all = vec![tell("a1"), make(earliest), tell("b1")];
+    bench.commit(all).expect("made");
+    Member::joining(bench, "a1 b1").done("a1 b1");
+}
+
+/// A commit that is repeated under its key is answered as before, also where the place that it names
+/// is gone.
+pub fn a_repeated_reset_is_answered(bench: &Bench<'_>) {
+    bench.tell("a1");
+    let all = || {
+        vec![
+            set_group_named(
+                "billing",
+                GroupSettings::default(),
+                Some(ReadFrom::Earliest),
+            ),
+            reset(ReadFrom::Earliest, false),
+        ]
+    };
+    let first = bench.commit_keyed("k", 1, all()).expect("made");
+    bench.one(delete_topic("orders")).expect("deleted");
+    let again = bench.commit_keyed("k", 1, all()).expect("answered");
+    assert_eq!((again.repeated, again.replies), (true, first.replies));
+    assert_eq!(bench.groups(), []);
+    let other = bench
+        .commit_keyed("l", 1, all())
+        .expect_err("there is no such topic");
+    assert_eq!(
+        (other.kind(), other.command()),
+        (ErrorKind::NotFound, Some(0))
+    );
 }
