@@ -395,7 +395,8 @@ impl Store for HttpStore {
             self.check_open()?;
             let wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
             let ask = EventAsk { wait_ms, ..ask };
-            Asking::new(&self.client, &self.dropped, ask)?.await
+            let asking = Asking::new(&self.client, &self.dropped, ask)?;
+            self.until_closed(asking).await
         })
     }
 
