@@ -1,6 +1,8 @@
 //! Whether a store and the model say the same.
 
 use std::fmt::Debug;
+use std::thread;
+use std::time::Instant;
 
 use posthaste_core::command::{Command, Commit, Committed, Reply};
 use posthaste_core::error::{Error, ErrorKind};
@@ -8,6 +10,7 @@ use posthaste_core::job::{JobState, Outcome};
 use posthaste_core::view::{JobFilter, JobView, QueueView};
 
 use super::{Life, Verdict};
+use crate::conformance::PATIENCE;
 
 pub(super) fn same<T: PartialEq + Debug>(what: &str, got: &T, want: &T) -> Verdict {
     if got == want {
@@ -96,6 +99,14 @@ impl Life<'_> {
         want.sort_by_key(|view| view.id);
         let queues: Vec<QueueView> = self.model.queue_views().into_iter().map(told).collect();
         let topics = self.model.topic_views();
+        self.adopt_parked();
+        let start = Instant::now();
+        let mut verdict = self.same_groups();
+        while verdict.is_err() && start.elapsed() < PATIENCE {
+            thread::yield_now();
+            verdict = self.same_groups();
+        }
+        verdict?;
         let mut verdict = Ok(());
         let Self { bench, places, .. } = self;
         bench.eventually(|| {

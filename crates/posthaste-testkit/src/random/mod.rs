@@ -11,10 +11,13 @@
 
 mod commands;
 mod draw;
+mod groups;
 mod judge;
+mod judge_groups;
 mod judge_read;
 mod places;
 mod reached;
+mod reached_groups;
 mod topics;
 
 use std::env;
@@ -30,6 +33,7 @@ use crate::conformance::{Bench, Ending, Fixture};
 use crate::model::Model;
 use crate::{block_on, poll_once};
 use draw::Draw;
+use groups::Parties;
 use places::Places;
 pub use reached::Reached;
 use topics::Chosen;
@@ -107,6 +111,9 @@ struct Life<'a> {
     keyed: Vec<Commit>,
     last_token: Token,
     places: Places,
+    parties: Parties,
+    /// What groups keep is compared too, after this step.
+    looks_closer: bool,
     /// Places that were told, as the model tells them, to be read from.
     cursors: Vec<Position>,
     /// Events that were published under ids of their publishers.
@@ -133,6 +140,8 @@ impl<'a> Life<'a> {
             keyed: Vec::new(),
             last_token: Token(0),
             places: Places::default(),
+            parties: Parties::default(),
+            looks_closer: false,
             cursors: Vec::new(),
             chosen: Vec::new(),
             names: Vec::new(),
@@ -148,38 +157,60 @@ impl<'a> Life<'a> {
         let known = |it: &Leased| !model.may_be_forgotten(it.id, it.token);
         self.leases.retain(known);
         self.settled.retain(|(leased, ..)| known(leased));
-        match self.draw.below(112) {
+        let groups = self.model.group_views();
+        self.looks_closer = false;
+        match self.draw.below(200) {
             0..52 => self.commit()?,
             52..76 => self.lease()?,
             76..80 => self.hang_up()?,
             80..97 => self.clock()?,
             97..100 => self.restart(),
-            _ => self.read()?,
+            100..112 => self.read()?,
+            112..154 => self.group_commit()?,
+            154..194 => self.lease_events()?,
+            _ => self.tail_of_group()?,
         }
         self.reached.changes(&before, &self.model.views());
+        let after = self.model.group_views();
+        self.reached.group_changes(&groups, &after);
         self.agree()
     }
 
     fn commit(&mut self) -> Verdict {
         let commit = self.draw_commit();
+        self.do_commit(&commit)
+    }
+
+    fn group_commit(&mut self) -> Verdict {
+        let commit = self.draw_group_commit();
+        self.looks_closer = true;
+        self.do_commit(&commit)
+    }
+
+    fn do_commit(&mut self, commit: &Commit) -> Verdict {
+        let Some(theirs) = self.their_commit(commit) else {
+            return Ok(());
+        };
         self.trace.push(format!("{commit:?}"));
-        let answers = block_on(self.bench.store().commit(vec![commit.clone()]));
+        let answers = block_on(self.bench.store().commit(vec![theirs]));
         let got = answers.map_err(|error| format!("no answer: {error}"))?;
         let [got] = &got[..] else {
             return Err(format!("{} answers for one commit", got.len()));
         };
         let mut expected = self.model.clone();
-        let want = expected.commit(&commit);
+        let want = expected.commit(commit);
         self.trace.push(format!("    {got:?}"));
         let got = self.places.our_answer(got, &want);
-        judge::same_answer(&commit, &got, &want)?;
-        self.reached.answered(&commit, &want);
+        judge::same_answer(commit, &got, &want)?;
+        self.reached.answered(commit, &want);
         let before = std::mem::replace(&mut self.model, expected);
         if let Ok(answer) = &want {
-            self.adopt(&commit)?;
-            self.remember(&commit);
-            self.told(&commit, answer);
+            self.adopt(commit)?;
+            self.remember(commit);
+            self.told(commit, answer);
             self.topics_changed(&before.topic_views());
+            self.remember_settled(commit);
+            self.adopt_parked();
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use posthaste_core::command::{Committed, Reply};
 use posthaste_core::error::{Error, Result};
+use posthaste_core::group::GroupView;
 use posthaste_core::topic::{
     Event, EventPage, Gap, Position, Published, ReadFrom, TailTopic, TopicRead, TopicView,
 };
@@ -38,7 +39,7 @@ impl Places {
     }
 
     /// A place of the model as the store tells it; in another history, where it is in another.
-    fn theirs(&self, ours: Position) -> Option<Position> {
+    pub(super) fn theirs(&self, ours: Position) -> Option<Position> {
         let known = |strange: u32| {
             let epoch = ours.epoch ^ strange;
             let place = Position { epoch, ..ours }.at(0);
@@ -103,6 +104,16 @@ impl Places {
                     })
                     .collect(),
             }),
+        }
+    }
+
+    /// One of the store's groups as the model would tell it; `want` is what that says.
+    pub(super) fn our_group(&mut self, got: GroupView, want: &GroupView) -> GroupView {
+        GroupView {
+            position: self.ours(got.position, want.position),
+            head: self.ours(got.head, want.head),
+            end: self.ours(got.end, want.end),
+            ..got
         }
     }
 

@@ -7,6 +7,9 @@ use posthaste_core::error::{Error, ErrorKind};
 use posthaste_core::topic::{ReadFrom, TailTopic, TopicRead};
 use posthaste_core::view::JobView;
 
+use super::groups::PARCELS;
+use super::reached_groups::OF_GROUPS;
+
 /// Everything that must be reached by a campaign; the first word says what it is.
 const EVERYTHING: [&str; 99] = [
     "enqueue",
@@ -175,7 +178,7 @@ impl Reached {
             Command::Publish { .. } => self.note(&format!("publish refused {slug}")),
             Command::SetTopic { .. } => self.note(&format!("set topic refused {slug}")),
             Command::DeleteTopic(_) => self.note(&format!("delete topic refused {slug}")),
-            _ => {}
+            of_groups => self.group_refused(of_groups, before, error),
         }
         if error.kind() != ErrorKind::Invalid && before.iter().any(is_of_topics) {
             self.note("events undone");
@@ -228,7 +231,7 @@ impl Reached {
             }
             Command::SetTopic { .. } => self.note("set topic"),
             Command::DeleteTopic(_) => self.note("delete topic"),
-            other => panic!("{other:?} is not among what must be reached"),
+            of_groups => self.group_command(of_groups),
         }
     }
 
@@ -252,10 +255,15 @@ impl Reached {
                 });
             }
             (Reply::Settled { repeated: true, .. }, _) => self.note("settle repeated"),
-            (Reply::Repeated, Command::Publish { .. }) => self.note("publish repeated"),
+            (Reply::Repeated, Command::Publish { topic, .. }) => {
+                self.note(match topic.as_str() == PARCELS {
+                    true => "publish repeated with events",
+                    false => "publish repeated",
+                });
+            }
             (Reply::Repeated, _) => self.note("follow-up repeated"),
             (Reply::Extended { cancelled: true }, _) => self.note("heartbeat cancelled"),
-            _ => {}
+            (of_groups, _) => self.group_reply(of_groups),
         }
     }
 
@@ -294,6 +302,7 @@ impl Reached {
     pub fn missing(&self, restarts: bool) -> Vec<&'static str> {
         let mut missing = Vec::from_iter(restarts.then_some("restart"));
         missing.extend(EVERYTHING);
+        missing.extend(OF_GROUPS);
         missing.retain(|what| !self.0.contains_key(*what));
         missing
     }

@@ -168,8 +168,8 @@ impl Model {
         let room = held < group.config.in_flight as usize && !group.is_full();
         if events.len() < ask.max as usize && room && !group.config.paused {
             self.look_on(&ask.topic, &ask.group, end);
-            self.keep_what_is_given_up();
         }
+        self.keep_what_is_given_up();
         Ok(LeasedEvents { token, events })
     }
 }
