@@ -23,6 +23,7 @@ use crate::files::io_error;
 pub(crate) use crate::format::archive::block::{Codec, Entry};
 use crate::format::archive::block::{ENTRIES_MAX, ENTRY_MAX};
 use crate::format::archive::{Header, PARTITIONS_MAX, offset_of, set_offset};
+pub(crate) use compact::Compacting;
 use files::{Loaded, Sealed, Shared, Showing};
 pub(crate) use open::end_in;
 pub(crate) use read::{Outcome, Reader};

@@ -148,6 +148,7 @@ impl Chores {
             if self.maintenance {
                 self.snapshot_and_reclaim();
                 self.keep_topics();
+                self.compact();
                 self.scrub();
             }
             // Waiting for an answer meanwhile may have taken the wake-up that told to stop.
@@ -171,15 +172,23 @@ impl Chores {
             .retain(now.wall, |topic, beyond| topics.in_journal(topic, beyond))
             .and_then(|()| {
                 let config = |topic| topics.in_journal(topic, 0).map(|(config, ..)| config);
-                self.mover.compact(now.wall, config, self.go_on())
-            })
-            .and_then(|()| match first {
-                true => self
-                    .mover
-                    .sweep(|topic| topics.in_journal(topic, 0).is_some()),
-                false => Ok(()),
+                self.mover.begin_to_compact(now.wall, config);
+                match first {
+                    true => self
+                        .mover
+                        .sweep(|topic| topics.in_journal(topic, 0).is_some()),
+                    false => Ok(()),
+                }
             });
         if let Err(error) = kept {
+            self.told(&error);
+        }
+    }
+
+    /// Compacts a little more. Nothing else that is done here waits for a whole topic.
+    fn compact(&mut self) {
+        let go_on = self.go_on();
+        if let Err(error) = self.mover.compact_on(|| !go_on()) {
             self.told(&error);
         }
     }

@@ -6,8 +6,8 @@
 //! everything is read once for each share. Memory: about 50 bytes for each of `keys_max` keys, and
 //! a bit for each entry.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::collections::{HashMap, VecDeque};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use posthaste_core::{Result, WallMs};
@@ -42,12 +42,98 @@ pub(crate) struct Compacted {
     pub(crate) complete: bool,
 }
 
+/// A compaction under way. It is done in steps, so that whoever does it has other things done
+/// meanwhile: entries may be appended between them, and the oldest files dropped.
+#[derive(Debug)]
+pub(crate) struct Compacting {
+    /// The files that were sealed when it began.
+    sealed: Vec<Arc<Sealed>>,
+    keys_max: usize,
+    /// Tombstones from before this instant go.
+    buried_before: Option<u64>,
+    obsolete: Obsolete,
+    /// Shares of the keys that are still to be looked through, behind the one that is.
+    shares: Vec<Share>,
+    pass: Option<Pass>,
+    /// What is to be written anew, once everything was looked through.
+    groups: Option<VecDeque<Range<usize>>>,
+    done: Compacted,
+}
+
+impl Compacting {
+    /// Position behind what it compacts.
+    pub(crate) fn end(&self) -> u64 {
+        self.sealed.last().map_or(0, |file| file.end)
+    }
+
+    /// What it did so far.
+    #[cfg(test)]
+    pub(crate) const fn done(&self) -> Compacted {
+        self.done
+    }
+
+    /// Goes on for as long as `go_on` says so, which is asked at every block that is looked through;
+    /// or writes some files anew as one, unless `stop` says so, which is asked at every block of
+    /// them. True once everything is done.
+    pub(crate) fn step(
+        &mut self,
+        archive: &mut Archive,
+        go_on: &mut impl FnMut() -> bool,
+        stop: &mut impl FnMut() -> bool,
+    ) -> Result<bool> {
+        archive.check_sound()?;
+        if self.groups.is_none() {
+            if !self.search(archive, go_on)? {
+                return Ok(false);
+            }
+            let file_bytes = archive.settings.file_bytes;
+            self.groups = Some(groups(&self.sealed, &self.obsolete, file_bytes).into());
+        }
+        let Some(group) = self.groups.as_mut().and_then(VecDeque::pop_front) else {
+            self.done.complete = true;
+            return Ok(true);
+        };
+        let files = &self.sealed[group.clone()];
+        // Retention took the oldest of them meanwhile.
+        if files.iter().all(|file| archive.has(file)) {
+            let (number, obsolete) = (group.start, &self.obsolete);
+            let mut go_on = || !stop();
+            if !archive.replace(files, number, obsolete, &mut self.done, &mut go_on)? {
+                self.groups.get_or_insert_default().push_front(group);
+                return Ok(false);
+            }
+        }
+        self.done.complete = self.groups.as_ref().is_some_and(VecDeque::is_empty);
+        Ok(self.done.complete)
+    }
+}
+
 impl Archive {
-    /// Drops the sealed entries that have a later sealed one of their key, and tombstones that
-    /// were published longer ago than `tombstone_kept_ms`. Small files that lie beside one another
-    /// are joined. Entries without a key stay, and none changes its position or offset.
-    ///
-    /// `go_on` is asked at every block; what was replaced before it said no stays replaced.
+    /// Begins to drop the sealed entries that have a later sealed one of their key, and tombstones
+    /// that were published longer ago than `tombstone_kept_ms`. Small files that lie beside one
+    /// another are joined. Entries without a key stay, and none changes its position or offset.
+    pub(crate) fn begin_to_compact(
+        &self,
+        now: WallMs,
+        tombstone_kept_ms: u64,
+        keys_max: usize,
+    ) -> Compacting {
+        let sealed = self.shared.read().sealed.clone();
+        Compacting {
+            keys_max: keys_max.max(1),
+            buried_before: now.0.checked_sub(tombstone_kept_ms),
+            obsolete: Obsolete::of(&sealed),
+            sealed,
+            shares: vec![Share { bits: 0, ending: 0 }],
+            pass: None,
+            groups: None,
+            done: Compacted::default(),
+        }
+    }
+
+    /// All of it at once. `go_on` is asked at every block; what was replaced before it said no stays
+    /// replaced.
+    #[cfg(test)]
     pub(crate) fn compact(
         &mut self,
         now: WallMs,
@@ -55,33 +141,27 @@ impl Archive {
         keys_max: usize,
         go_on: &mut impl FnMut() -> bool,
     ) -> Result<Compacted> {
-        self.check_sound()?;
-        let sealed = self.shared.read().sealed.clone();
-        let mut done = Compacted::default();
-        let mut search = Search {
-            archive: self,
-            sealed: &sealed,
-            keys_max: keys_max.max(1),
-            buried_before: now.0.checked_sub(tombstone_kept_ms),
-            obsolete: Obsolete::of(&sealed),
-        };
-        if !search.run(&mut done, go_on)? {
-            return Ok(done);
-        }
-        let obsolete = search.obsolete;
-        for group in groups(&sealed, &obsolete, self.settings.file_bytes) {
-            if !self.replace(
-                &sealed[group.clone()],
-                group.start,
-                &obsolete,
-                &mut done,
-                go_on,
-            )? {
-                return Ok(done);
+        let mut compacting = self.begin_to_compact(now, tombstone_kept_ms, keys_max);
+        let mut stopped = false;
+        while !stopped {
+            let asked = std::cell::RefCell::new((&mut *go_on, &mut stopped));
+            let ask = || {
+                let (go_on, stopped) = &mut *asked.borrow_mut();
+                **stopped |= !go_on();
+                **stopped
+            };
+            if compacting.step(self, &mut || !ask(), &mut || ask())? {
+                break;
             }
         }
-        done.complete = true;
-        Ok(done)
+        Ok(compacting.done())
+    }
+
+    /// Whether a sealed file is still there.
+    fn has(&self, file: &Arc<Sealed>) -> bool {
+        let state = self.shared.read();
+        let at = state.sealed.partition_point(|of| of.first < file.first);
+        state.sealed.get(at).is_some_and(|of| Arc::ptr_eq(of, file))
     }
 
     /// Writes files anew as one, without what is obsolete. False where it was told to stop.
@@ -282,77 +362,102 @@ impl Share {
     }
 }
 
-/// Finds what is obsolete.
-struct Search<'a> {
-    archive: &'a Archive,
-    sealed: &'a [Arc<Sealed>],
-    keys_max: usize,
-    /// Tombstones from before this instant go.
-    buried_before: Option<u64>,
-    obsolete: Obsolete,
+/// Everything is read once, for one share of the keys.
+#[derive(Debug)]
+struct Pass {
+    share: Share,
+    /// Which entry is the latest of a key, twice its number; one more where it goes as well.
+    latest: HashMap<KeyDigest, u64>,
+    /// The block that is next, and the number of its first entry.
+    file: usize,
+    block: usize,
+    nth: u64,
 }
 
-impl Search<'_> {
-    fn run(&mut self, done: &mut Compacted, go_on: &mut impl FnMut() -> bool) -> Result<bool> {
-        let mut shares = vec![Share { bits: 0, ending: 0 }];
-        while let Some(share) = shares.pop() {
-            done.passes += 1;
-            if !self.pass(share, &mut shares, go_on)? {
+impl Compacting {
+    /// Finds what is obsolete. False where it was told to stop.
+    fn search(&mut self, archive: &Archive, go_on: &mut impl FnMut() -> bool) -> Result<bool> {
+        loop {
+            let mut pass = match self.pass.take() {
+                Some(pass) => pass,
+                None => match self.shares.pop() {
+                    None => return Ok(true),
+                    Some(share) => {
+                        self.done.passes += 1;
+                        Pass {
+                            share,
+                            latest: HashMap::new(),
+                            file: 0,
+                            block: 0,
+                            nth: 0,
+                        }
+                    }
+                },
+            };
+            if !self.pass(&mut pass, archive, go_on)? {
+                self.pass = Some(pass);
                 return Ok(false);
             }
+            for goes in pass.latest.into_values().filter(|latest| latest % 2 == 1) {
+                self.obsolete.set(goes / 2);
+            }
+        }
+    }
+
+    /// Reads on for one share of the keys; where those are too many, half of them is put back.
+    /// False where it was told to stop.
+    fn pass(
+        &mut self,
+        pass: &mut Pass,
+        archive: &Archive,
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool> {
+        let mut scratch = Scratch::default();
+        while let Some(file) = self.sealed.get(pass.file) {
+            // What retention took has no later entries than what is left.
+            if archive.has(file) {
+                let view = archive.shared.view_of(file)?;
+                while pass.block < view.loaded.index.blocks.len() {
+                    if !go_on() {
+                        return Ok(false);
+                    }
+                    scratch.walk(&view, pass.block, |entry| {
+                        note(pass, &entry, self.buried_before, &mut self.obsolete);
+                        while pass.latest.len() > self.keys_max && pass.share.bits < 64 {
+                            let (kept, other) = pass.share.halves();
+                            pass.latest.retain(|digest, _| kept.has(digest));
+                            self.shares.push(other);
+                            pass.share = kept;
+                        }
+                        ControlFlow::Continue(())
+                    })?;
+                    pass.block += 1;
+                }
+                if pass.nth != self.obsolete.firsts[pass.file + 1] {
+                    let damage = Damage::Bad("count of entries");
+                    return Err(files::damaged(&file.path, 0, &damage));
+                }
+            }
+            pass.file += 1;
+            pass.block = 0;
+            pass.nth = self.obsolete.firsts[pass.file];
         }
         Ok(true)
     }
+}
 
-    /// Reads everything for one share of the keys; where those are too many, half of them is put
-    /// back. False where it was told to stop.
-    fn pass(
-        &mut self,
-        mut share: Share,
-        shares: &mut Vec<Share>,
-        go_on: &mut impl FnMut() -> bool,
-    ) -> Result<bool> {
-        // Which entry is the latest of a key, twice its number; one more where it goes as well.
-        let mut latest: HashMap<KeyDigest, u64> = HashMap::new();
-        let mut scratch = Scratch::default();
-        for (file, number) in self.sealed.iter().zip(0..) {
-            let view = self.archive.shared.view_of(file)?;
-            let mut nth = self.obsolete.firsts[number];
-            for block in 0..view.loaded.index.blocks.len() {
-                if !go_on() {
-                    return Ok(false);
-                }
-                let obsolete = &mut self.obsolete;
-                let buried_before = self.buried_before;
-                scratch.walk(&view, block, |entry| {
-                    let number = nth;
-                    nth += 1;
-                    let digest = entry.key.map(digest).filter(|digest| share.has(digest));
-                    let Some(digest) = digest else {
-                        return ControlFlow::Continue(());
-                    };
-                    let goes = is_buried(&entry, buried_before);
-                    if let Some(before) = latest.insert(digest, number * 2 + u64::from(goes)) {
-                        obsolete.set(before / 2);
-                    }
-                    while latest.len() > self.keys_max && share.bits < 64 {
-                        let (kept, other) = share.halves();
-                        latest.retain(|digest, _| kept.has(digest));
-                        shares.push(other);
-                        share = kept;
-                    }
-                    ControlFlow::Continue(())
-                })?;
-            }
-            if nth != self.obsolete.firsts[number + 1] {
-                let damage = Damage::Bad("count of entries");
-                return Err(files::damaged(&file.path, 0, &damage));
-            }
-        }
-        for goes in latest.into_values().filter(|latest| latest % 2 == 1) {
-            self.obsolete.set(goes / 2);
-        }
-        Ok(true)
+/// Takes an entry of a pass down.
+fn note(pass: &mut Pass, entry: &Entry<'_>, buried_before: Option<u64>, obsolete: &mut Obsolete) {
+    let number = pass.nth;
+    pass.nth += 1;
+    let digest = entry.key.map(digest);
+    let Some(digest) = digest.filter(|digest| pass.share.has(digest)) else {
+        return;
+    };
+    let goes = is_buried(entry, buried_before);
+    let latest = number * 2 + u64::from(goes);
+    if let Some(before) = pass.latest.insert(digest, latest) {
+        obsolete.set(before / 2);
     }
 }
 
@@ -368,11 +473,7 @@ fn is_buried(entry: &Entry<'_>, before: Option<u64>) -> bool {
 
 /// Which files are written anew, and which of them as one: those that lose entries, and small ones
 /// beside one another, unless one of them is most of what would be written.
-fn groups(
-    sealed: &[Arc<Sealed>],
-    obsolete: &Obsolete,
-    file_bytes: u64,
-) -> Vec<std::ops::Range<usize>> {
+fn groups(sealed: &[Arc<Sealed>], obsolete: &Obsolete, file_bytes: u64) -> Vec<Range<usize>> {
     let lose: Vec<u64> = (0..sealed.len()).map(|file| obsolete.count(file)).collect();
     let stays = |number: usize| {
         let file = &sealed[number];

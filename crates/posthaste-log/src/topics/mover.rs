@@ -13,7 +13,7 @@ use posthaste_core::machine::{Batch, SavedTopic, SavedTopics};
 use posthaste_core::topic::{Compression, TopicConfig, partition_of};
 use posthaste_core::{Error, ErrorKind, Result, WallMs};
 
-use crate::archive::{self, Archive, Codec, Entry, Keep, Place, Reader, Settings};
+use crate::archive::{self, Archive, Codec, Compacting, Entry, Keep, Place, Reader, Settings};
 use crate::disk::Disk;
 use crate::files::{self, io_error};
 use crate::format::Damage;
@@ -35,6 +35,8 @@ pub(crate) struct Mover {
     home: Home,
     archives: BTreeMap<u32, Archive>,
     compacted: BTreeMap<u32, Compaction>,
+    /// The topic that is being compacted, and since when.
+    compacting: Option<(u32, WallMs, Compacting)>,
 }
 
 /// What a topic was compacted to last.
@@ -47,6 +49,8 @@ struct Compaction {
 
 /// Keys that are remembered at once while a topic is compacted: about 50 bytes each.
 const KEYS_MAX: usize = 200_000;
+/// Blocks of an archive that are read in a turn for it: some eight megabytes, five times a second.
+const BLOCKS_A_TURN: u32 = 128;
 /// A topic is compacted when as many events are new as this part of what it holds.
 const NEW_PART: u64 = 4;
 /// How long it rests after it was compacted only for its tombstones, in milliseconds.
@@ -142,6 +146,7 @@ impl Mover {
             home,
             archives,
             compacted: BTreeMap::new(),
+            compacting: None,
         })
     }
 
@@ -308,14 +313,16 @@ impl Mover {
         Ok(())
     }
 
-    /// Has compacted topics keep the newest event of each key. `go_on` is asked now and then.
-    pub(crate) fn compact(
+    /// Has a compacted topic keep the newest event of each key, if one is due.
+    pub(crate) fn begin_to_compact(
         &mut self,
         now: WallMs,
         config: impl Fn(u32) -> Option<TopicConfig>,
-        mut go_on: impl FnMut() -> bool,
-    ) -> Result<()> {
-        for (topic, archive) in &mut self.archives {
+    ) {
+        if self.compacting.is_some() {
+            return;
+        }
+        for (topic, archive) in &self.archives {
             let Some(config) = config(*topic).filter(|config| config.compacted) else {
                 continue;
             };
@@ -328,21 +335,37 @@ impl Mover {
                 continue;
             }
             let kept_ms = config.tombstones_kept_ms;
-            let done = archive.compact(now, kept_ms, KEYS_MAX, &mut go_on)?;
-            if !done.complete {
-                return Ok(());
-            }
-            let events = archive.events();
-            let at = now;
-            self.compacted.insert(
-                *topic,
-                Compaction {
-                    end: sealed,
-                    events,
-                    at,
-                },
-            );
+            let compacting = archive.begin_to_compact(now, kept_ms, KEYS_MAX);
+            self.compacting = Some((*topic, now, compacting));
+            return;
         }
-        Ok(())
+    }
+
+    /// Goes on with the topic that is being compacted, if one is: reads some megabytes, or writes a
+    /// file. So it takes a part of the time of the thread that does it, and of what the disk can do.
+    ///
+    /// # Errors
+    /// Damage, named, or what the disk says; the topic is compacted from the beginning another time.
+    pub(crate) fn compact_on(&mut self, mut stop: impl FnMut() -> bool) -> Result<()> {
+        let Some((topic, at, mut compacting)) = self.compacting.take() else {
+            return Ok(());
+        };
+        let Some(archive) = self.archives.get_mut(&topic) else {
+            return Ok(());
+        };
+        let mut blocks = 0;
+        let mut go_on = || {
+            blocks += 1;
+            blocks <= BLOCKS_A_TURN
+        };
+        let done = compacting.step(archive, &mut go_on, &mut stop);
+        if let Ok(false) = done {
+            self.compacting = Some((topic, at, compacting));
+            return Ok(());
+        }
+        // Where it failed, it is not begun again before more is there.
+        let (end, events) = (compacting.end(), archive.events());
+        self.compacted.insert(topic, Compaction { end, events, at });
+        done.map(|_| ())
     }
 }
