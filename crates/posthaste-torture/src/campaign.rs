@@ -153,15 +153,13 @@ impl Campaign {
             scene.over.store(true, Ordering::Relaxed);
             played
         });
-        let (drained, unopened) = played?;
-        let (counters, groups) = drained.unzip();
+        let ((counters, groups), mut violations) = played?;
         let history = History {
-            counters,
-            groups: groups.unwrap_or_default(),
+            counters: Some(counters),
+            groups,
             entries: scene.recorder.take(),
         };
-        let mut violations = check(&history);
-        violations.extend(unopened);
+        violations.extend(check(&history));
         Ok((history, violations))
     }
 
@@ -171,8 +169,8 @@ impl Campaign {
         launch: &Launch,
         scene: &Scene,
         progress: impl Fn(u32),
-    ) -> Result<(Option<Drained>, Option<Violation>), String> {
-        let mut draw = Draw::new(self.seed, 0);
+    ) -> Result<(Drained, Vec<Violation>), String> {
+        let (mut draw, mut unopened) = (Draw::new(self.seed, 0), Vec::new());
         let mut server = up(launch, &ground.store(), scene)?;
         Client::new(scene, 0, self.seed).prepare(server.address)?;
         scene.place.set(Some(server.address));
@@ -194,7 +192,8 @@ impl Campaign {
                 Ok(server) => server,
                 Err(story) => {
                     let fault = Fault::Unopened;
-                    return Ok((None, Some(Violation { fault, story })));
+                    unopened.push(Violation { fault, story });
+                    self.begin_anew(ground, launch, scene, round)?
                 }
             };
             scene.place.set(Some(server.address));
@@ -204,7 +203,24 @@ impl Campaign {
         scene.over.store(true, Ordering::Relaxed);
         scene.place.set(None);
         server.kill();
-        Ok((Some(drained?), None))
+        Ok((drained?, unopened))
+    }
+
+    /// A store that does not open is put aside, and an empty one taken: what was in it is lost, and
+    /// the rest is judged all the same.
+    fn begin_anew(
+        &self,
+        ground: &Ground,
+        launch: &Launch,
+        scene: &Scene,
+        round: u32,
+    ) -> Result<Server, String> {
+        let store = ground.store();
+        let aside = store.with_extension(format!("{round}"));
+        fs::rename(&store, aside).map_err(|error| format!("{}: {error}", store.display()))?;
+        let server = up(launch, &store, scene)?;
+        Client::new(scene, 0, self.seed).prepare(server.address)?;
+        Ok(server)
     }
 
     /// Waits until nothing waits or runs any more and the groups are through, for a while; then

@@ -179,7 +179,9 @@ impl Client<'_> {
             return None;
         };
         let queues = body["queues"].as_array()?;
-        let queue = queues.iter().find(|queue| queue["name"] == QUEUE)?;
+        // A store that has lost its queue has no job left.
+        let queue = queues.iter().find(|queue| queue["name"] == QUEUE);
+        let queue = queue.unwrap_or(&Value::Null);
         let count = |name: &str| queue[name].as_u64().unwrap_or(0);
         let total = |name: &str| queue["totals"][name].as_u64().unwrap_or(0);
         let waiting = ["scheduled", "available", "running", "retryable"];
