@@ -88,7 +88,7 @@ fn follow_across_a_kill(away: Away) -> Vec<Asked> {
             told.recv().expect("the test goes on");
             (first + 1..=last).for_each(|number| publish(front, number));
         });
-        while events.len() < first as usize {
+        while (events.len() as u64) < first {
             events.push(event(&reports));
         }
         go_on.send(()).expect("the publisher waits");
@@ -100,7 +100,7 @@ fn follow_across_a_kill(away: Away) -> Vec<Asked> {
         let (again, address) = serve();
         server = again;
         front.now_behind(Some(address));
-        while events.len() < last as usize {
+        while (events.len() as u64) < last {
             events.push(event(&reports));
         }
         publisher.join().expect("everything is published");
