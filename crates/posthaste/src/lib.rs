@@ -62,6 +62,11 @@ extern crate self as posthaste;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// So must what the guide shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/events.md")]
+struct GuideToEvents;
+
 mod commit;
 mod consumer;
 mod context;

@@ -2,30 +2,8 @@
 //!
 //! An event may be handled more than once: after a crash, a lost membership, or a replay. What a
 //! handler commits with its event ([`EventCx::commit_with`]) happens exactly once all the same. For
-//! an effect elsewhere, an inbox remembers which events had theirs.
-//!
-//! # In a database
-//!
-//! The entry belongs into the transaction of the effect; then both happen or neither:
-//!
-//! ```sql
-//! create table inbox (
-//!     topic      text not null,
-//!     group_name text not null,
-//!     source     text not null,
-//!     id         text not null,
-//!     at         timestamptz not null default now(),
-//!     primary key (topic, group_name, source, id)
-//! );
-//!
-//! begin;
-//! insert into inbox (topic, group_name, source, id) values ($1, $2, $3, $4)
-//!     on conflict do nothing;       -- no row inserted: the event had its effect; roll back, `Done`
-//! update accounts set balance = balance - $5 where id = $6;
-//! commit;
-//! ```
-//!
-//! Entries can be deleted when no replay reaches back to them: after the retention of the topic.
+//! an effect elsewhere, an inbox remembers which events had theirs; the page of the module `event` shows
+//! one in a database.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};

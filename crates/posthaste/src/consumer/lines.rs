@@ -23,8 +23,9 @@ use tokio::sync::Notify;
 use super::held::Held;
 use crate::worker::batch::lock;
 
-/// How far ahead of the slots events are leased: as many as were finished in this time.
-const AHEAD: Duration = Duration::from_millis(5);
+/// How far ahead of the slots events are leased: as many as were finished in this time. An ask takes as
+/// long as a sync: with less than that ahead, slots would wait for it.
+const AHEAD: Duration = Duration::from_millis(20);
 
 /// Every line, and the slots without one.
 pub(super) struct Lines {
@@ -470,3 +471,6 @@ impl All {
         self.measured = (Instant::now(), self.finished);
     }
 }
+
+#[cfg(test)]
+mod tests;

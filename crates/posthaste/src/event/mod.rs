@@ -43,6 +43,11 @@
 //! | say what an event is | [`#[derive(Event)]`](derive@crate::Event), [`trait@Event`] |
 //! | publish one, many, later, or with other commands | [`Posthaste::publish`](crate::Posthaste::publish), [`Posthaste::publish_all`](crate::Posthaste::publish_all), [`Publish::after`], [`CommitBuilder::publish`](crate::CommitBuilder::publish), [`Cx::publish_with`](crate::Cx::publish_with) |
 //! | publish what has no type | [`EventDraft`] |
+//! | handle them in a group | [`Group::consumer`], [`Consumer`], [`EventCx`] |
+//! | make jobs of them | [`Consumer::route`] |
+//! | look at a group, reset it, decide on what is parked | [`Posthaste::group`](crate::Posthaste::group), [`Group`] |
+//! | see one's own write in a projection | [`Group::reached`] |
+//! | have an effect elsewhere once | [`Inbox`], [`once`] |
 //! | read on | [`Topic::tail`], [`Tail`], [`TailOf`] |
 //! | set up a topic | [`Posthaste::topic`](crate::Posthaste::topic), [`Topic::set`] |
 //! | see in a test what was published | [`TestHub::events`](crate::testing::TestHub::events) |

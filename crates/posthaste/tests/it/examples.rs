@@ -24,9 +24,14 @@ macro_rules! examples {
 examples! {
     cancellation "../../../../examples/cancellation.rs";
     embedding "../../../../examples/embedding.rs";
+    exactly_once "../../../../examples/exactly_once.rs";
     follow_ups "../../../../examples/follow_ups.rs";
+    groups "../../../../examples/groups.rs";
     hello "../../../../examples/hello.rs";
+    inbox "../../../../examples/inbox.rs";
     once "../../../../examples/once.rs";
+    parking "../../../../examples/parking.rs";
+    read_your_writes "../../../../examples/read_your_writes.rs";
     results "../../../../examples/results.rs";
     retries "../../../../examples/retries.rs";
     shared_state "../../../../examples/shared_state.rs";
