@@ -85,10 +85,12 @@ impl Life<'_> {
         match self.draw.below(24) {
             0..3 => Commit::of(self.draw_elsewhere(end)),
             3 => Commit::of(self.draw_end_of_groups()),
-            4 if !self.parties.settled.is_empty() => {
-                let again = self.draw.pick(&self.parties.settled);
+            4 | 5 if !self.parties.settled.is_empty() => {
+                let lately = self.parties.settled.len().saturating_sub(3);
+                let again = self.draw.pick(&self.parties.settled[lately..]);
                 Commit::of(again.unwrap_or_default())
             }
+            6 | 7 => Commit::of(vec![self.draw_settle_done(), self.draw_publish()]),
             _ => {
                 let count = 1 + self.draw.below(3);
                 let commands = (0..count).map(|_| self.draw_group_command());
@@ -146,7 +148,14 @@ impl Life<'_> {
 
     fn draw_place(&mut self, end: Position) -> ReadFrom {
         let wall = self.model.now().wall;
+        let group = named(GROUPS[0]);
+        let dead = self.model.kept_of(&topic(PARCELS), &group, true);
         let draw = &mut self.draw;
+        if let Some(at) = draw.pick(&dead)
+            && draw.one_in(3)
+        {
+            return ReadFrom::Position(end.at(at)); // it is met again then
+        }
         match draw.below(12) {
             0..3 => ReadFrom::Earliest,
             3 => ReadFrom::Latest,
@@ -294,6 +303,13 @@ impl Life<'_> {
     }
 
     fn draw_which(&mut self, group: &GroupName, dead: bool) -> Which {
+        let again = self.model.met_again(&topic(PARCELS), group);
+        if let Some(at) = self.draw.pick(&again)
+            && dead
+            && self.draw.one_in(2)
+        {
+            return Which::At(at); // few are, and not for long
+        }
         let kept = self.model.kept_of(&topic(PARCELS), group, dead);
         match (self.draw.below(5), self.draw.pick(&kept)) {
             (0, _) => Which::All,
@@ -335,6 +351,15 @@ impl Life<'_> {
             token,
             ends,
         }
+    }
+
+    /// The same, and all of it was done.
+    fn draw_settle_done(&mut self) -> Command {
+        let mut settle = self.draw_settle_events();
+        if let Command::SettleEvents { ends, .. } = &mut settle {
+            ends.iter_mut().for_each(|end| end.1 = EventOutcome::Done);
+        }
+        settle
     }
 
     pub(super) fn draw_event_ask(&mut self) -> EventAsk {

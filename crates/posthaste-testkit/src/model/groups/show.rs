@@ -85,6 +85,18 @@ impl Model {
         list.into_iter().flatten().map(Kept::at).collect()
     }
 
+    /// Positions of dead letters that their group has met again.
+    #[must_use]
+    pub fn met_again(&self, topic: &TopicName, name: &GroupName) -> Vec<u64> {
+        let mut met = self.kept_of(topic, name, true);
+        let of = |it: &&Group| it.topic == *topic && it.name == *name;
+        let open = self.groups.iter().filter(of).flat_map(|it| &it.open);
+        let open: Vec<u64> = open.map(super::Open::at).collect();
+        let parked = self.kept_of(topic, name, false);
+        met.retain(|at| open.contains(at) || parked.contains(at));
+        met
+    }
+
     /// Positions of what a member holds.
     #[must_use]
     pub fn held_of(&self, topic: &TopicName, name: &GroupName, token: Token) -> Vec<u64> {
