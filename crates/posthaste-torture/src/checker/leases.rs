@@ -120,8 +120,8 @@ fn empty_after(
     }
 }
 
-/// A settle is refused once a later lease was answered or its own has lapsed, unless it repeats one
-/// that may have been applied before.
+/// A settle is refused once a later lease was answered, unless it repeats one that may have been
+/// applied before. A lease that lapsed counts until somebody else has begun.
 fn stale(view: &View<'_>, label: Label, settled: &Settled<'_>, found: &mut Vec<Violation>) {
     let settles = view.settles_of(label);
     let repeats = |it: &Settled<'_>| {
@@ -136,20 +136,6 @@ fn stale(view: &View<'_>, label: Label, settled: &Settled<'_>, found: &mut Vec<V
     let before = settles.iter().filter(|it| repeats(it));
     let first = before.map(|it| it.invoked).min().unwrap_or(settled.invoked);
     let lost = |it: &&Leased<'_>| it.delivery.token > settled.token && it.completed < first;
-    let from = |held: &Leased<'_>| view.up_before(settled.completed).max(held.completed);
-    let lapsed = |held: &&Leased<'_>| {
-        held.delivery.token == settled.token && first > from(held) + held.lease_us + SOON_US
-    };
-    if let Some(held) = view.leases_of(label).iter().find(lapsed) {
-        let story = format!(
-            "job {label} was settled under {} at {} µs, whose lease of {} µs began at {} µs at the latest",
-            settled.token,
-            settled.completed,
-            held.lease_us,
-            from(held)
-        );
-        accuse(found, Fault::StaleAccepted, story);
-    }
     if let Some(later) = view.leases_of(label).iter().find(lost) {
         let story = format!(
             "job {label} was settled under {} at {} µs, after it was leased under {}",

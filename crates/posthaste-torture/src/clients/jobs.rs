@@ -99,7 +99,7 @@ impl Client<'_> {
             return Vec::new();
         };
         let max = if self.scene.is_draining() {
-            200
+            40
         } else {
             self.draw.between(1, 20)
         };

@@ -87,7 +87,7 @@ impl Client<'_> {
             return Asked::Unsent;
         };
         let max = match self.scene.is_draining() {
-            true => 200,
+            true => 40,
             false => self.draw.between(1, 20),
         };
         let mut ask = json!({

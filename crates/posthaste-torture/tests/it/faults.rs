@@ -501,16 +501,6 @@ fn a_stale_token_is_accepted_when_it_comes_again() {
 }
 
 #[test]
-fn a_token_is_accepted_long_after_its_lease() {
-    flagged(Fault::StaleAccepted, |story| {
-        story.enqueue(1);
-        story.lease(1, 2);
-        story.wait(2_100);
-        story.complete(1, 2);
-    });
-}
-
-#[test]
 fn an_acknowledged_death_is_counted_as_something_else() {
     flagged(Fault::Totals, |story| {
         story.enqueue(1);

@@ -159,3 +159,13 @@ fn a_job_may_die_by_itself() {
         (story.counters.dead, story.counters.dead_ever) = (1, 1);
     });
 }
+
+#[test]
+fn a_lease_that_lapsed_counts_until_somebody_else_has_begun() {
+    sound(|story| {
+        story.enqueue(1);
+        story.lease(1, 2);
+        story.wait(5_000);
+        story.complete(1, 2);
+    });
+}
