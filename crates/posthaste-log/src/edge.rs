@@ -5,6 +5,7 @@ pub(crate) mod digest;
 mod group;
 mod light;
 mod publish;
+mod spare;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use posthaste_core::{
 };
 
 pub(crate) use light::{Light, Lights, OnGroup, Span};
+pub(crate) use spare::Spare;
 
 use crate::format::body::{self, Note};
 use crate::format::bytes::{floor_char, small};
@@ -90,6 +92,7 @@ pub(crate) fn placed(base: At, span: Span) -> Place {
 pub(crate) fn prepare(
     commit: &Commit,
     now: WallMs,
+    spare: &Spare,
     whole: impl Fn(JobId) -> Option<Accepted>,
     start: impl Fn(usize) -> Option<Result<u64>>,
 ) -> Result<Prepared> {
@@ -104,7 +107,7 @@ pub(crate) fn prepare(
         nowhere: Vec::new(),
         grows: false,
     };
-    let mut records = Vec::with_capacity(records_size(commit));
+    let mut records = spare.take(records_size(commit));
     for (index, command) in commit.commands.iter().enumerate() {
         if let Command::Publish { topic, events } = command {
             publish::parts(index, topic, events, &mut prepared, &mut records);

@@ -43,6 +43,8 @@ pub(crate) struct Journal<Effect> {
     at: Position,
     /// Room for a group's header, then bodies.
     body: Vec<u8>,
+    /// Bytes of the last group: the next is given as much room at once.
+    last_bytes: usize,
     facts: Vec<u8>,
     effects: Vec<Effect>,
     waited: bool,
@@ -100,6 +102,7 @@ impl<Effect> Journal<Effect> {
             epoch,
             at,
             body: Vec::new(),
+            last_bytes: 0,
             facts: Vec::new(),
             effects: Vec::new(),
             waited: false,
@@ -127,6 +130,7 @@ impl<Effect> Journal<Effect> {
             self.roll(now)?;
         }
         if self.body.is_empty() {
+            self.body.reserve(self.last_bytes);
             self.body.resize(group::HEADER, 0);
         }
         Ok(())
@@ -301,6 +305,7 @@ impl<Effect> Journal<Effect> {
             waited: std::mem::take(&mut self.waited),
             bytes,
         };
+        self.last_bytes = write.bytes.len();
         self.at.offset += small(write.bytes.len());
         self.at.seq += 1;
         self.at.link = header.crc;

@@ -39,6 +39,7 @@ struct Inner {
     shared: Arc<Shared>,
     threads: Mutex<Option<Threads>>,
     cut: Option<String>,
+    spare: edge::Spare,
 }
 
 impl Log {
@@ -120,6 +121,7 @@ impl Log {
             shared,
             threads: Mutex::new(Some(threads)),
             cut: parts.cut,
+            spare: edge::Spare::default(),
         })))
     }
 
@@ -153,7 +155,7 @@ impl Log {
                     let found = starts.find(|(of, _)| *of == index);
                     found.map(|(_, at)| at.clone())
                 };
-                edge::prepare(commit, now, whole, start)
+                edge::prepare(commit, now, &self.0.spare, whole, start)
             }));
         }
         let asked = Commits {
@@ -161,7 +163,9 @@ impl Log {
             asked: prepared,
         };
         let Answered { answers, asked } = self.ask(|reply| Ask::Commit(asked, reply)).await?;
-        drop(asked);
+        for prepared in asked.into_iter().flatten() {
+            self.0.spare.give(prepared.records);
+        }
         let mut done = Vec::with_capacity(answers.len());
         for (answers, commit) in answers.into_iter().zip(&commits) {
             done.push(match answers {

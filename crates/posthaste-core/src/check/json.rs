@@ -163,7 +163,6 @@ impl Reader<'_> {
                     self.at += 1;
                     self.escape()?;
                 }
-                Some(0x20..) => self.at += 1,
                 _ => return Err(Problem::Unexpected),
             }
         }
@@ -215,21 +214,20 @@ impl Reader<'_> {
     }
 }
 
-/// How many bytes at the front are neither a quote, a backslash nor a control character, in steps
-/// of eight: what is left is for a slower reader.
+/// How many bytes at the front are neither a quote, a backslash nor a control character: 32 at a
+/// time, which the compiler looks at together, and then the last ones.
 fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
-    // Which of eight bytes are below `n`, at most 128 (after "Bit Twiddling Hacks", S. E. Anderson);
-    // a byte above one that is may be named too, which does no harm.
-    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & TOPS;
-    let is = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    let (words, _) = bytes.as_chunks::<8>();
-    let plain = words.iter().take_while(|word| {
-        let word = u64::from_ne_bytes(**word);
-        below(word, 0x20) | is(word, b'"') | is(word, b'\\') == 0
+    let special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let (chunks, _) = bytes.as_chunks::<32>();
+    let plain = chunks.iter().take_while(|chunk| {
+        let found = chunk
+            .iter()
+            .fold(false, |found, byte| found | special(*byte));
+        !found
     });
-    plain.count() * 8
+    let whole = 32 * plain.count();
+    let rest = bytes[whole..].iter();
+    whole + rest.take_while(|byte| !special(**byte)).count()
 }
 
 fn close(object: bool) -> u8 {
@@ -305,5 +303,27 @@ mod tests {
         let told = check(nested(65).as_bytes());
         assert_eq!(told, Err("it is nested deeper than 64".into()));
         assert!(check("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn each_level_is_closed_as_it_was_opened() {
+        // Of every depth, the levels as the bits of a number that is different at each.
+        for depth in 1..=64_usize {
+            let object = |level: usize| 0x9e37_79b9_7f4a_7c15_u64 >> (level % 64) & 1 == 1;
+            let opened = (0..depth).map(|level| if object(level) { "{\"a\":" } else { "[" });
+            let closed = (0..depth).rev();
+            let closed = closed.map(|level| if object(level) { '}' } else { ']' });
+            let (opened, closed): (String, Vec<char>) = (opened.collect(), closed.collect());
+            let text = |closed: &[char]| format!("{opened}1{}", String::from_iter(closed));
+            assert_eq!(check(text(&closed).as_bytes()), Ok(()), "{depth}");
+            for wrong in 0..depth {
+                let mut closed = closed.clone();
+                closed[wrong] = if closed[wrong] == '}' { ']' } else { '}' };
+                assert!(
+                    check(text(&closed).as_bytes()).is_err(),
+                    "{wrong} of {depth}"
+                );
+            }
+        }
     }
 }

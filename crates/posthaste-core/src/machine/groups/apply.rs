@@ -123,10 +123,11 @@ impl SavedGroup {
     }
 
     fn finish(&mut self, from: u64, to: u64, how: Finish, each: &mut impl FnMut(Change)) {
-        let mut count = 0;
-        while let Some(position) = self.unfinished.range(from..to).next().map(|(at, _)| *at) {
+        let found = self.unfinished.range(from..to);
+        let found: Vec<u64> = found.map(|(at, _)| *at).collect();
+        let count = found.len() as u64;
+        for position in found {
             self.entry(position, None, each);
-            count += 1;
         }
         self.count(
             |totals| match how {

@@ -310,6 +310,8 @@ impl Groups {
     /// Finds anew what is ready of the keys that were touched.
     pub(super) fn settle_down(&mut self, group: u32) {
         let mut touched = std::mem::take(&mut self.touched);
+        // Many events that are finished together are of few keys.
+        touched.sort_unstable();
         touched.dedup();
         for hash in touched.drain(..) {
             self.refresh(group, hash);

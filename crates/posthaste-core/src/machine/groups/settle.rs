@@ -135,11 +135,10 @@ impl Machine {
             return ends;
         };
         let mut last = *from;
+        let is = self.groups.saved.by_number.get(&group).into_iter();
+        let first = last + 1;
+        let mut next = is.flat_map(|is| is.unfinished.range(first..));
         while let Some(((position, EventEnding::Done, _), others)) = rest.split_first() {
-            let is = self.groups.saved.by_number.get(&group);
-            let mut next = is
-                .into_iter()
-                .flat_map(|is| is.unfinished.range(last + 1..));
             let fits = next.next().is_some_and(|(at, event)| {
                 at == position
                     && event.holder() == Some(token)
