@@ -327,3 +327,46 @@ impl Line {
 fn failed(error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("nats-server: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_are_read_with_and_without_headers_and_pings_are_answered() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let said = b"INFO {}\r\nPONG\r\n\
+                MSG bench.k 1 $JS.ACK.1 2\r\n\r\n\r\n\
+                PING\r\n\
+                MSG inbox 1 11\r\n{\"error\":1}\r\n\
+                HMSG inbox 1 12 12\r\nNATS/1.0\r\n\r\n\r\n\
+                -ERR 'gone'\r\n";
+            stream.write_all(said).await.expect("written");
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).await.expect("read");
+            heard
+        };
+        let client = async {
+            let mut line = Line::open(address).await.expect("connected");
+            line.next().await.expect("a message");
+            assert_eq!((&*line.subject, &*line.reply), ("bench.k", "$JS.ACK.1"));
+            assert_eq!(line.body, b"\r\n");
+            assert!(line.succeeded().is_ok());
+            line.next().await.expect("another");
+            assert_eq!((&*line.subject, &*line.reply), ("inbox", ""));
+            assert!(line.succeeded().is_err(), "it tells of an error");
+            line.next().await.expect("a word of the server's");
+            assert!(line.has_status && line.succeeded().is_err());
+            assert!(line.next().await.is_err(), "it was hung up on");
+        };
+        let (heard, ()) = tokio::join!(server, client);
+        assert!(
+            heard.starts_with("CONNECT ") && heard.contains("PONG\r\n"),
+            "{heard}"
+        );
+    }
+}

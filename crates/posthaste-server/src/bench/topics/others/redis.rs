@@ -241,3 +241,39 @@ impl Line {
 fn failed(error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("redis-server: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection to somebody who says this and no more.
+    async fn said(text: &'static [u8]) -> Line {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let line = Line::open(address).await.expect("connected");
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        stream.write_all(text).await.expect("written");
+        line
+    }
+
+    #[tokio::test]
+    async fn entries_are_told_by_their_ids_and_refusals_are_errors() {
+        let mut line = said(
+            b"*1\r\n*2\r\n$5\r\nbench\r\n*2\r\n\
+              *2\r\n$3\r\n1-0\r\n*4\r\n$3\r\nkey\r\n$1\r\nk\r\n$4\r\ndata\r\n$4\r\n\r\n\r\n\r\n\
+              *2\r\n$3\r\n2-0\r\n*4\r\n$3\r\nkey\r\n$1\r\nk\r\n$4\r\ndata\r\n$0\r\n\r\n\
+              *-1\r\n:7\r\n-ERR no such thing\r\n",
+        )
+        .await;
+        let ids = line.entries().await.expect("entries");
+        assert_eq!(ids, [b"1-0".to_vec(), b"2-0".to_vec()]);
+        assert!(line.entries().await.expect("none").is_empty());
+        line.answer(|_| panic!("a number is no text"))
+            .await
+            .expect("a number");
+        let refused = line.answer(|_| ()).await.expect_err("a refusal");
+        assert!(refused.to_string().contains("no such thing"));
+        assert!(line.answer(|_| ()).await.is_err(), "it has hung up");
+    }
+}

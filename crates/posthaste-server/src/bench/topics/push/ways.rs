@@ -142,7 +142,8 @@ async fn followed(bench: &Bench, way: Way) -> Result<Taken> {
         for number in 0..FOLLOWERS {
             let follower = Follower::new(&served, way, &note, &bytes);
             // Not all of them at once.
-            let offset = POLLS * u32::try_from(number).unwrap_or(0) / FOLLOWERS as u32;
+            let share = u32::try_from(FOLLOWERS).unwrap_or(1);
+            let offset = POLLS * u32::try_from(number).unwrap_or(0) / share;
             tasks.spawn(follower.asks(address, offset));
         }
     }
