@@ -6,11 +6,11 @@
 //! everything is read once for each share. Memory: about 50 bytes for each of `keys_max` keys, and
 //! a bit for each entry.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use posthaste_core::{Result, WallMs};
+use posthaste_core::{Error, ErrorKind, Result, WallMs};
 use sha2::{Digest, Sha256};
 
 use super::files::{self, Loaded, Sealed, View};
@@ -57,6 +57,11 @@ pub(crate) struct Compacting {
     pass: Option<Pass>,
     /// What is to be written anew, once everything was looked through.
     groups: Option<VecDeque<Range<usize>>>,
+    /// Files in which something is damaged, by their numbers: they stay as they are. No tombstone
+    /// goes then, since what it buries may be in one of them.
+    damaged: BTreeSet<usize>,
+    /// What was found there first.
+    harm: Option<Error>,
     done: Compacted,
 }
 
@@ -64,6 +69,11 @@ impl Compacting {
     /// Position behind what it compacts.
     pub(crate) fn end(&self) -> u64 {
         self.sealed.last().map_or(0, |file| file.end)
+    }
+
+    /// The damage that it came upon first, and went around.
+    pub(crate) fn harm(&self) -> Option<&Error> {
+        self.harm.as_ref()
     }
 
     /// What it did so far.
@@ -87,7 +97,8 @@ impl Compacting {
                 return Ok(false);
             }
             let file_bytes = archive.settings.file_bytes;
-            self.groups = Some(groups(&self.sealed, &self.obsolete, file_bytes).into());
+            let groups = groups(&self.sealed, &self.obsolete, &self.damaged, file_bytes);
+            self.groups = Some(groups.into());
         }
         let Some(group) = self.groups.as_mut().and_then(VecDeque::pop_front) else {
             self.done.complete = true;
@@ -127,6 +138,8 @@ impl Archive {
             shares: vec![Share { bits: 0, ending: 0 }],
             pass: None,
             groups: None,
+            damaged: BTreeSet::new(),
+            harm: None,
             done: Compacted::default(),
         }
     }
@@ -398,8 +411,9 @@ impl Compacting {
                 self.pass = Some(pass);
                 return Ok(false);
             }
-            for goes in pass.latest.into_values().filter(|latest| latest % 2 == 1) {
-                self.obsolete.set(goes / 2);
+            let buried = pass.latest.into_values().filter(|latest| latest % 2 == 1);
+            if self.damaged.is_empty() {
+                buried.for_each(|goes| self.obsolete.set(goes / 2));
             }
         }
     }
@@ -412,35 +426,57 @@ impl Compacting {
         archive: &Archive,
         go_on: &mut impl FnMut() -> bool,
     ) -> Result<bool> {
-        let mut scratch = Scratch::default();
         while let Some(file) = self.sealed.get(pass.file) {
             // What retention took has no later entries than what is left.
-            if archive.has(file) {
-                let view = archive.shared.view_of(file)?;
-                while pass.block < view.loaded.index.blocks.len() {
-                    if !go_on() {
-                        return Ok(false);
+            if archive.has(file) && !self.damaged.contains(&pass.file) {
+                match self.file(&Arc::clone(file), pass, archive, go_on) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(false),
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        self.damaged.insert(pass.file);
+                        self.harm.get_or_insert(error);
                     }
-                    scratch.walk(&view, pass.block, |entry| {
-                        note(pass, &entry, self.buried_before, &mut self.obsolete);
-                        while pass.latest.len() > self.keys_max && pass.share.bits < 64 {
-                            let (kept, other) = pass.share.halves();
-                            pass.latest.retain(|digest, _| kept.has(digest));
-                            self.shares.push(other);
-                            pass.share = kept;
-                        }
-                        ControlFlow::Continue(())
-                    })?;
-                    pass.block += 1;
-                }
-                if pass.nth != self.obsolete.firsts[pass.file + 1] {
-                    let damage = Damage::Bad("count of entries");
-                    return Err(files::damaged(&file.path, 0, &damage));
+                    Err(error) => return Err(error),
                 }
             }
             pass.file += 1;
             pass.block = 0;
             pass.nth = self.obsolete.firsts[pass.file];
+        }
+        Ok(true)
+    }
+}
+
+impl Compacting {
+    /// Reads on in one file. False where it was told to stop.
+    fn file(
+        &mut self,
+        file: &Arc<Sealed>,
+        pass: &mut Pass,
+        archive: &Archive,
+        go_on: &mut impl FnMut() -> bool,
+    ) -> Result<bool> {
+        let mut scratch = Scratch::default();
+        let view = archive.shared.view_of(file)?;
+        while pass.block < view.loaded.index.blocks.len() {
+            if !go_on() {
+                return Ok(false);
+            }
+            scratch.walk(&view, pass.block, |entry| {
+                note(pass, &entry, self.buried_before, &mut self.obsolete);
+                while pass.latest.len() > self.keys_max && pass.share.bits < 64 {
+                    let (kept, other) = pass.share.halves();
+                    pass.latest.retain(|digest, _| kept.has(digest));
+                    self.shares.push(other);
+                    pass.share = kept;
+                }
+                ControlFlow::Continue(())
+            })?;
+            pass.block += 1;
+        }
+        if pass.nth != self.obsolete.firsts[pass.file + 1] {
+            let damage = Damage::Bad("count of entries");
+            return Err(files::damaged(&file.path, 0, &damage));
         }
         Ok(true)
     }
@@ -473,9 +509,21 @@ fn is_buried(entry: &Entry<'_>, before: Option<u64>) -> bool {
 
 /// Which files are written anew, and which of them as one: those that lose entries, and small ones
 /// beside one another, unless one of them is most of what would be written.
-fn groups(sealed: &[Arc<Sealed>], obsolete: &Obsolete, file_bytes: u64) -> Vec<Range<usize>> {
-    let lose: Vec<u64> = (0..sealed.len()).map(|file| obsolete.count(file)).collect();
+fn groups(
+    sealed: &[Arc<Sealed>],
+    obsolete: &Obsolete,
+    damaged: &BTreeSet<usize>,
+    file_bytes: u64,
+) -> Vec<Range<usize>> {
+    let lose = (0..sealed.len()).map(|file| match damaged.contains(&file) {
+        true => 0,
+        false => obsolete.count(file),
+    });
+    let lose: Vec<u64> = lose.collect();
     let stays = |number: usize| {
+        if damaged.contains(&number) {
+            return u64::MAX;
+        }
         let file = &sealed[number];
         let events = u128::from(file.events.max(1));
         let stays = u128::from(file.bytes) * u128::from(file.events - lose[number]) / events;

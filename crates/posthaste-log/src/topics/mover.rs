@@ -366,6 +366,7 @@ impl Mover {
         // Where it failed, it is not begun again before more is there.
         let (end, events) = (compacting.end(), archive.events());
         self.compacted.insert(topic, Compaction { end, events, at });
-        done.map(|_| ())
+        done?;
+        compacting.harm().map_or(Ok(()), |harm| Err(harm.clone()))
     }
 }

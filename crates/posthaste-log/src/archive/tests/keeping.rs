@@ -261,6 +261,79 @@ fn a_compaction_that_is_told_to_stop_leaves_what_was_there() {
     sound(&bench, &archive);
 }
 
+/// Between two steps events are appended, and the oldest files dropped.
+#[test]
+fn a_compaction_in_steps_goes_on_while_events_come_and_go() {
+    let (bench, mut events, mut archive) = stored(1_000);
+    let sealed = sealed_until(&archive);
+    let more = super::bench::events(1_400).split_off(1_000);
+    let mut compacting = archive.begin_to_compact(WallMs(4_000), 1_000, 3);
+    assert_eq!(compacting.end(), sealed);
+    let (mut steps, mut dropped) = (0, 0);
+    loop {
+        let mut left = 3;
+        let mut go_on = || {
+            left -= 1;
+            left >= 0
+        };
+        if compacting
+            .step(&mut archive, &mut go_on, &mut || false)
+            .expect("compacted")
+        {
+            break;
+        }
+        steps += 1;
+        if let Some(next) = more.get(steps - 1).filter(|_| steps <= 400) {
+            store(&mut archive, std::slice::from_ref(next), 1).expect("stored");
+            events.push(next.clone());
+        }
+        if steps % 40 == 0 && dropped < 3 {
+            let keep = Keep {
+                events: Some(archive.events() - 60),
+                ..Keep::default()
+            };
+            dropped += archive.retain(WallMs(0), keep).expect("retained").files;
+        }
+    }
+    assert!(
+        steps > 100 && dropped > 0,
+        "{steps} steps, {dropped} dropped"
+    );
+    assert!(compacting.done().complete && compacting.harm().is_none());
+    let mut kept = compacted(&events, sealed, 3_000);
+    kept.retain(|event| event.position >= archive.earliest());
+    assert_eq!(read_all(&archive).expect("read"), kept);
+    sound(&bench, &archive);
+}
+
+/// The others are compacted, and it is not read again and again for nothing.
+#[test]
+fn a_damaged_file_stays_as_it_is_and_keeps_no_other_from_being_compacted() {
+    let (bench, events, mut archive) = stored(1_000);
+    let sealed = sealed_until(&archive);
+    let path = bench.files()[1].clone();
+    let before = bench.disk.contents(&path);
+    bench.disk.flip(&path, 5_000 * 8);
+    let mut compacting = archive.begin_to_compact(WallMs(4_000), 0, 1_000);
+    let mut ever = || true;
+    while !compacting
+        .step(&mut archive, &mut ever, &mut || false)
+        .expect("compacted")
+    {}
+    let harm = compacting.harm().expect("it is told");
+    assert_eq!(harm.kind(), ErrorKind::Corrupt);
+    let name = path.file_name().and_then(|name| name.to_str());
+    assert!(harm.message().contains(name.expect("text")), "{harm}");
+    assert!(compacting.done().events_removed > 300);
+    bench.disk.flip(&path, 5_000 * 8);
+    assert_eq!(bench.disk.contents(&path), before);
+    // What stays otherwise is there, and no tombstone went.
+    let there = read_all(&archive).expect("read");
+    for event in compacted(&events, sealed, 0) {
+        assert!(there.contains(&event), "{event:?}");
+    }
+}
+
 #[test]
 fn readers_go_on_while_files_are_written_dropped_and_compacted() {
     let mut bench = Bench::new(Codec::Lz4);
