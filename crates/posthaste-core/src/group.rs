@@ -173,7 +173,8 @@ pub struct EventAsk {
     /// How long the membership lasts without a sign of life, in milliseconds, 100 to an hour. A
     /// beat starts it afresh, and so does an ask. Counts when joining.
     pub lease_ms: u32,
-    /// How long to wait for the first event, in milliseconds, at most a minute.
+    /// How long to wait for the first event, in milliseconds, at most a minute. Who waits for longer
+    /// than half of its membership is answered then, so that it can ask again while that lasts.
     pub wait_ms: u32,
     /// The member lives in the process that holds the store: when that is opened again, it is gone.
     pub local: bool,

@@ -1,6 +1,7 @@
 //! Members who wait for events, and whoever waits for a group to have passed a position.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use posthaste_core::group::{EventAsk, GroupView};
 use posthaste_core::machine::SavedGroups;
@@ -12,6 +13,8 @@ use crate::inbox::Reply;
 
 /// How long an ask that would not wait waits for events to be read, in milliseconds.
 const FED_WITHIN_MS: u32 = 1_000;
+/// What became of an offer to one who waits.
+pub(crate) type Offered = ControlFlow<Reply<Delivered>, Option<Reply<Delivered>>>;
 
 /// Members who wait for events, each group's in the order in which they came.
 #[derive(Debug, Default)]
@@ -58,11 +61,12 @@ impl Members {
     }
 
     /// Offers what a group has to those who wait for it, in turn. `serve` hands the reply back of
-    /// one for whom there is nothing, which goes on waiting: another may take other keys.
+    /// one for whom there is nothing, which goes on waiting: another may take other keys. It breaks
+    /// with the reply where there is nothing for anybody: the others are not asked, however many.
     pub(crate) fn offer(
         &mut self,
         group: u32,
-        mut serve: impl FnMut(&mut EventAsk, Reply<Delivered>) -> Option<Reply<Delivered>>,
+        mut serve: impl FnMut(&mut EventAsk, Reply<Delivered>) -> Offered,
     ) {
         let turns: Vec<u64> = self.turns(group).collect();
         for turn in turns {
@@ -70,11 +74,15 @@ impl Members {
                 continue;
             };
             match serve(&mut ask, reply) {
-                Some(reply) => {
+                ControlFlow::Continue(Some(reply)) => {
                     self.waiting.insert((group, turn), (ask, reply, until));
                 }
-                None => {
+                ControlFlow::Continue(None) => {
                     self.ends.remove(&(until, group, turn));
+                }
+                ControlFlow::Break(reply) => {
+                    self.waiting.insert((group, turn), (ask, reply, until));
+                    return;
                 }
             }
         }
@@ -190,4 +198,44 @@ fn too_many(what: &str) -> Error {
     )
     .next("try again later, or ask without waiting")
     .retry_after_ms(1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each event that is published would cost as much as there are members with nothing to do.
+    #[test]
+    fn those_who_wait_are_not_asked_once_nothing_is_left() {
+        let mut members = Members::default();
+        let ask = EventAsk {
+            topic: "orders".parse().expect("a name"),
+            group: "billing".parse().expect("a name"),
+            member: "m".parse().expect("a name"),
+            token: None,
+            max: 1,
+            lease_ms: 10_000,
+            wait_ms: 1_000,
+            local: false,
+        };
+        let mut told = Vec::new();
+        for _ in 0..5 {
+            let (reply, answer) = oneshot::channel();
+            members.add(7, ask.clone(), reply, MonoMs(0));
+            told.push(answer);
+        }
+        let mut asked = 0;
+        members.offer(7, |_, reply| {
+            asked += 1;
+            match asked {
+                1 => ControlFlow::Continue(None),
+                2 => ControlFlow::Continue(Some(reply)),
+                _ => ControlFlow::Break(reply),
+            }
+        });
+        assert_eq!(asked, 3);
+        // But for the one that was served, all of them wait on.
+        assert_eq!(members.over(MonoMs(999)).len(), 0);
+        assert_eq!(members.over(MonoMs(1_000)).len(), 4);
+    }
 }

@@ -1,6 +1,7 @@
 //! Consumer groups: members who wait for events, readers who wait for a group, and what the machine
 //! has read and copied for it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use posthaste_core::group::EventAsk;
@@ -72,6 +73,11 @@ impl Sequencer {
         if grants.is_empty() && (ask.wait_ms > 0 || self.is_to_be_fed(ask)) {
             self.joined.extend(joined.then_some(token));
             ask.token = Some(token);
+            // Who waits says nothing meanwhile, and is answered while he is still a member.
+            let found = self.machine.group(ask.topic.as_str(), ask.group.as_str());
+            let member = found.and_then(|(_, is)| is.members.get(&token));
+            let lease_ms = member.map_or(0, |member| member.lease_ms);
+            ask.wait_ms = ask.wait_ms.min(lease_ms / 2);
             return Some(reply);
         }
         let joined = joined || self.joined.remove(&token);
@@ -168,7 +174,12 @@ impl Sequencer {
         self.machine.drain_ready_groups(|group| ready.push(group));
         let mut members = std::mem::take(&mut self.members);
         for group in ready {
-            members.offer(group, |ask, reply| self.lease_events(held, ask, reply));
+            members.offer(group, |ask, reply| {
+                match self.machine.has_claimable(group) {
+                    true => ControlFlow::Continue(self.lease_events(held, ask, reply)),
+                    false => ControlFlow::Break(reply),
+                }
+            });
         }
         for (ask, reply) in members.gone(self.machine.groups()) {
             if let Some(token) = ask.token {
@@ -224,7 +235,9 @@ impl Sequencer {
         let record = match record {
             Copied::Whole(record) => record,
             Copied::Lost(damage) => {
-                damage.map(|told| self.shared.stats.problem(told));
+                if let Some(told) = damage {
+                    self.shared.stats.problem(told);
+                }
                 let lost = Action::LoseEvent { group, position };
                 self.decide(held, &[lost], moment, true);
                 return;

@@ -10,8 +10,8 @@ use posthaste_core::{
     Command, Commit, Error, ErrorKind, GroupName, NewEvent, Payload, Store, Token, TopicName,
 };
 use posthaste_log::{Log, ManualClock};
-use posthaste_testkit::block_on;
 use posthaste_testkit::disk::{Call, Fault, FaultDisk};
+use posthaste_testkit::{block_on, poll_once};
 
 use crate::bench::{clock, open, options};
 use crate::space::eventually;
@@ -182,8 +182,8 @@ impl Bench {
         });
     }
 
-    fn lease(&self, token: Option<Token>) -> Result<LeasedEvents, Error> {
-        block_on(self.store.lease_events(EventAsk {
+    fn ask(&self, token: Option<Token>) -> EventAsk {
+        EventAsk {
             topic: self.topic.clone(),
             group: self.group.clone(),
             member: "m".parse().expect("a name"),
@@ -192,7 +192,11 @@ impl Bench {
             lease_ms: 600_000,
             wait_ms: 0,
             local: false,
-        }))
+        }
+    }
+
+    fn lease(&self, token: Option<Token>) -> Result<LeasedEvents, Error> {
+        block_on(self.store.lease_events(self.ask(token)))
     }
 
     fn settle(&self, token: Token, positions: Vec<u64>, how: &EventOutcome) {
@@ -362,4 +366,33 @@ fn a_disk_that_fails_to_read_loses_no_event_that_is_to_be_kept() {
     bench.disk.mend();
     assert_eq!(bench.handle_all().first(), Some(&0));
     assert_eq!(bench.view().totals.lost_to_retention, 0);
+}
+
+/// A wait that is longer than the lease: the member was told of a token that counted no more, or that
+/// it was none, when the next event came.
+#[test]
+fn who_waits_for_events_is_answered_while_it_is_a_member() {
+    let mut bench = Bench::new();
+    bench.publish();
+    bench.make_group();
+    assert_eq!(bench.handle_all().len() as u64, BATCH);
+    let mut ask = bench.ask(None);
+    (ask.lease_ms, ask.wait_ms) = (10_000, 60_000);
+    let mut waiting = bench.store.lease_events(ask);
+    assert!(poll_once(waiting.as_mut()).is_none(), "it waits");
+    // Nobody hears of a clock that is moved: a look has the store look at it.
+    let mut told = None;
+    eventually("it is answered", || {
+        bench.clock.advance(1_000);
+        let _looked = bench.view();
+        told = poll_once(waiting.as_mut());
+        told.is_some()
+    });
+    let leased = told.expect("an answer").expect("no error");
+    assert!(leased.events.is_empty());
+    bench.run(Command::Beat {
+        topic: bench.topic.clone(),
+        group: bench.group.clone(),
+        token: leased.token,
+    });
 }

@@ -87,6 +87,12 @@ impl Machine {
         }
     }
 
+    /// Whether a claim in a group may find something.
+    #[must_use]
+    pub fn has_claimable(&self, group: u32) -> bool {
+        self.groups.is_claimable(group, self.bounds.unfinished)
+    }
+
     /// Events were published: groups that are fed up to there have them come up.
     pub(in crate::machine) fn published(&mut self, topic: u32, position: u64, hashes: Hashes<'_>) {
         if !self.groups.by_name.contains_key(&topic) {

@@ -30,7 +30,7 @@ pub struct EventAsk {
     /// joining. Default `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Span>,
-    /// How long to wait for the first. Default not at all, at most a minute.
+    /// How long to wait for the first. Default not at all, at most a minute, and half of the lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Span>,
 }
