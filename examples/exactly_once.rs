@@ -45,7 +45,7 @@ pub(crate) async fn main() -> posthaste::Result<()> {
                 let order = event.order;
                 cx.commit_with(SendInvoice { order })?;
                 cx.publish_with(OrderBilled { order })?;
-                if order % 3 == 0 && cx.attempt() == 1 {
+                if order.is_multiple_of(3) && cx.attempt() == 1 {
                     // Too early: nothing of the above happens with a retry.
                     return Retry::after(1.mins(), "the books are closed");
                 }

@@ -1,7 +1,8 @@
 //! Testing jobs and events without waiting: a hub in memory whose clock stands still until it is moved.
 //!
 //! Retries, delays and snoozes of a week run in milliseconds: advance the clock, have a worker
-//! [`drain`](crate::Worker::drain) whatever that made ready, and look.
+//! [`drain`](crate::Worker::drain) whatever that made ready, and look. The consumer of a group
+//! [drains](crate::Consumer::drain) in the same way, and what it gave up on is parked when it returns.
 //!
 //! ```
 //! # use posthaste::{Done, Job, Posthaste, Retry, TimeUnits};

@@ -4,29 +4,28 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use posthaste_core::duration::print_ms;
 use posthaste_core::group::{EventOutcome, GroupSettings};
 use posthaste_core::topic::ReadFrom;
 use posthaste_core::{Error, ErrorKind, Result, Text, WorkerName, limits};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::context::EventRequest;
 use super::engine::{Engine, Running, Watch};
+use super::handle::ConsumerHandle;
 use super::handler::{AnyEventHandler, EventHandler, FromEvent, OfType, erase};
 use super::held::Shared;
 use super::lines::Lines;
+use super::making::{Given, Start, check_timeout, collect, make_missing};
 use super::route::{IntoRoute, Route};
-use super::service::{Entry, EventService, Handlers, Otherwise};
+use super::service::{Entry, EventService, Otherwise};
 use super::settler::Settler;
 use super::shadow::Effects;
 use super::summary::ConsumerSummary;
 use crate::context::States;
-use crate::event::{Event, Group, TopicSettings};
+use crate::event::{Event, Group};
 use crate::outcome::BoxError;
-use crate::units::millis_u32;
 use crate::worker::{check_slots, check_times};
 
 /// Most events that a [`drain`](Consumer::drain) handles.
@@ -99,15 +98,6 @@ pub struct Consumer {
     settings: GroupSettings,
     existing: bool,
     shadow: Option<Effects>,
-}
-
-/// A type of events, and its handler.
-type Given = (Result<Text>, Entry);
-
-/// Where a group begins that is made by the consumer.
-enum Start {
-    At(Option<ReadFrom>),
-    Group(String),
 }
 
 impl Consumer {
@@ -380,16 +370,7 @@ impl Consumer {
     pub async fn start(self) -> Result<ConsumerHandle> {
         let grace = self.grace;
         let engine = self.build().await?;
-        let stop = Arc::new(Notify::new());
-        let stopped = Arc::clone(&stop);
-        let task = tokio::spawn(async move {
-            let until = async move { stopped.notified().await };
-            match Running::start(engine).run(until, grace).await {
-                (_, Some(error)) => Err(error),
-                (summary, None) => Ok(summary),
-            }
-        });
-        Ok(ConsumerHandle { stop, task })
+        Ok(ConsumerHandle::start(engine, grace))
     }
 
     /// Handles everything that is ready, and what that makes ready, until nothing is; for tests.
@@ -439,82 +420,6 @@ impl Consumer {
     }
 }
 
-/// Makes the group, and the topic, where they are missing.
-async fn make_missing(
-    group: &Group,
-    start: Start,
-    settings: GroupSettings,
-    existing: bool,
-) -> Result<()> {
-    match group.look().await {
-        Err(error) if error.kind() == ErrorKind::NotFound && !existing => {}
-        looked => return looked.map(drop),
-    }
-    let from = match start {
-        Start::At(from) => from,
-        Start::Group(other) => {
-            let other = Group::new(group.hub(), group.names()?.0.as_str(), &other);
-            Some(ReadFrom::Position(other.look().await?.position))
-        }
-    };
-    match group.make(from, settings).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        made => return made,
-    }
-    let (topic, _) = group.names()?;
-    let topic = group.hub().topic(topic.as_str());
-    topic.set(TopicSettings::default()).await?;
-    group.make(from, settings).await
-}
-
-fn check_timeout(timeout: Duration) -> Result<u32> {
-    let timeout_ms = millis_u32(timeout);
-    if (1..=limits::ATTEMPT_TIMEOUT_MS_MAX).contains(&timeout_ms) {
-        return Ok(timeout_ms);
-    }
-    let most = print_ms(limits::ATTEMPT_TIMEOUT_MS_MAX.into());
-    Err(Error::new(
-        ErrorKind::Invalid,
-        format!("an attempt can't take {}", print_ms(timeout_ms.into())),
-    )
-    .next(format!("give 1ms to {most}")))
-}
-
-fn collect(
-    given: Vec<Given>,
-    any: Vec<Arc<dyn AnyEventHandler>>,
-    otherwise: Otherwise,
-    states: &States,
-) -> Result<Handlers> {
-    if given.is_empty() && any.is_empty() {
-        return Err(
-            Error::new(ErrorKind::Invalid, "the consumer has no handlers")
-                .next("add one with .on(|event: MyEvent| async move { … })"),
-        );
-    }
-    let twice = |named: &str| {
-        Error::new(ErrorKind::Invalid, format!("{named} has two handlers")).next("keep one of them")
-    };
-    let mut handlers = Handlers {
-        otherwise,
-        ..Handlers::default()
-    };
-    for (of, entry) in given {
-        entry.handler.check(states)?;
-        let of = of?;
-        if handlers.by_type.insert(of.clone(), entry).is_some() {
-            return Err(twice(&format!("the type {}", of.as_str())));
-        }
-    }
-    for handler in any {
-        handler.check(states)?;
-        if handlers.any.replace(handler).is_some() {
-            return Err(twice("every type"));
-        }
-    }
-    Ok(handlers)
-}
-
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
@@ -522,37 +427,5 @@ impl fmt::Debug for Consumer {
             .field("concurrency", &self.concurrency)
             .field("handlers", &(self.handlers.len() + self.any.len()))
             .finish_non_exhaustive()
-    }
-}
-
-/// A consumer that runs in the background. Dropped, it goes on.
-#[derive(Debug)]
-pub struct ConsumerHandle {
-    stop: Arc<Notify>,
-    task: JoinHandle<Result<ConsumerSummary>>,
-}
-
-impl ConsumerHandle {
-    /// Tells the consumer to stop, and waits until it has: see [`Consumer::run_until`].
-    ///
-    /// # Errors
-    /// As [`Consumer::run_until`].
-    pub async fn stop(self) -> Result<ConsumerSummary> {
-        self.stop.notify_one();
-        self.join().await
-    }
-
-    /// Waits until the consumer ends by itself, because the store is closed or failed, or the group is
-    /// gone.
-    ///
-    /// # Errors
-    /// As [`Consumer::run_until`].
-    pub async fn join(self) -> Result<ConsumerSummary> {
-        self.task.await.unwrap_or_else(|error| {
-            Err(
-                Error::new(ErrorKind::Closed, format!("the consumer ended: {error}"))
-                    .next("start it again"),
-            )
-        })
     }
 }

@@ -11,11 +11,12 @@ use posthaste_core::{Command, Commit, Error, ErrorKind, Result, WorkerName};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use super::ended::Ended;
 use super::held::{Membership, Shared};
 use super::lines::Lines;
 use super::member::{self, Took};
 use super::service::EventService;
-use super::settler::{Ended, Settler};
+use super::settler::Settler;
 use super::summary::ConsumerSummary;
 use super::{pulse, slot};
 use crate::units::millis_u32;

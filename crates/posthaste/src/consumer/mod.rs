@@ -2,11 +2,14 @@
 
 mod build;
 mod context;
+mod ended;
 mod engine;
+mod handle;
 mod handler;
 mod held;
 mod inbox;
 mod lines;
+mod making;
 mod member;
 mod outcome;
 mod pulse;
@@ -17,8 +20,9 @@ mod shadow;
 mod slot;
 mod summary;
 
-pub use build::{Consumer, ConsumerHandle};
+pub use build::Consumer;
 pub use context::{EventCx, EventRequest};
+pub use handle::ConsumerHandle;
 pub use handler::{EventHandler, FromEvent, OfType};
 pub use inbox::{Inbox, InboxEntry, MemoryInbox, once};
 pub use outcome::{IntoEventOutcome, Park, Skip};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use posthaste_core::{Command, Commit, ErrorKind};
 
+use super::ended::Ended;
 use super::engine::Engine;
-use super::settler::Ended;
 
 const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// Events that waited this long for a slot are given back, for others to take.

@@ -11,11 +11,11 @@ use posthaste_core::group::EventOutcome;
 use tracing::Span;
 
 use super::context::{EventCx, EventRequest};
+use super::ended::{Ended, key_goes_on};
 use super::engine::{Engine, Watch};
 use super::held::Held;
 use super::lines::{Left, Rest, Run};
 
-use super::settler::{Ended, key_goes_on};
 use super::shadow::Effects;
 use crate::enqueue::BoxFuture;
 use crate::outcome::{BoxError, HandlerError, text};

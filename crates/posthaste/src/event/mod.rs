@@ -36,6 +36,33 @@
 //! ([`Gap`]). A publish that broke off may have happened: choose the event's [`id`](Publish::id) to
 //! be able to ask again.
 //!
+//! A group handles each event once, and may do it more than once: after a failure, a crash, a lost
+//! membership. Events of one key are handled in order. What is [committed](EventCx::commit_with) with
+//! an event happens exactly when it ends.
+//!
+//! # An effect elsewhere
+//!
+//! An [`InboxEntry`] belongs into the transaction of the effect; then both happen or neither:
+//!
+//! ```sql
+//! create table inbox (
+//!     topic      text not null,
+//!     group_name text not null,
+//!     source     text not null,
+//!     id         text not null,
+//!     at         timestamptz not null default now(),
+//!     primary key (topic, group_name, source, id)
+//! );
+//!
+//! begin;
+//! insert into inbox (topic, group_name, source, id) values ($1, $2, $3, $4)
+//!     on conflict do nothing;       -- no row inserted: it had its effect; roll back, `Done`
+//! update accounts set balance = balance - $5 where id = $6;
+//! commit;
+//! ```
+//!
+//! Entries can be deleted when no replay reaches back to them: after the retention of the topic.
+//!
 //! # Where to look
 //!
 //! | to | see |
