@@ -38,6 +38,8 @@ pub(super) struct Membership {
     /// When the store last heard of the member, on the consumer's clock, in milliseconds.
     heard_ms: AtomicU64,
     lost: AtomicBool,
+    /// Events may be held under it of which nobody here was told.
+    doubted: AtomicBool,
 }
 
 /// Events of one lease.
@@ -88,6 +90,7 @@ impl Membership {
             start,
             heard_ms: AtomicU64::new(asked_ms),
             lost: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +107,15 @@ impl Membership {
 
     pub(super) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
+    }
+
+    /// An answer got lost that may have brought events.
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
     }
 
     /// It is over; false where it was before.

@@ -56,6 +56,9 @@ pub(super) async fn take(engine: &Engine, wait_ms: u32) -> Result<Took> {
     let Some(member) = engine.membership() else {
         return join(engine).await;
     };
+    if member.is_doubted() {
+        return Ok(renew(engine, &member).await);
+    }
     let mut max = engine.lines.wanted();
     while max == 0 {
         engine.lines.room.notified().await;
@@ -80,8 +83,30 @@ pub(super) async fn take(engine: &Engine, wait_ms: u32) -> Result<Took> {
             engine.lose(&member);
             Ok(Took::Joined)
         }
-        Err(error) => Err(error),
+        Err(error) => {
+            if matches!(error.kind(), ErrorKind::Uncertain | ErrorKind::Unavailable) {
+                member.doubt();
+            }
+            Err(error)
+        }
     }
+}
+
+/// Ends a membership under which events may be held that were in an answer which got lost: heartbeats
+/// would keep them from everybody, for ever. What is known of is finished first, for as long as a lease
+/// takes; whatever else it holds comes again once it has left.
+async fn renew(engine: &Engine, member: &Membership) -> Took {
+    let strays = engine.lines.take_strays();
+    if !strays.is_empty() {
+        settler::give_back(engine, strays).await;
+    }
+    let lease = Duration::from_millis(member.lease_ms.into());
+    tokio::select! {
+        _ = tokio::time::timeout(lease, engine.settler.through()) => {}
+        () = lost(engine, member) => return Took::Joined,
+    }
+    engine.quit(member).await;
+    Took::Joined
 }
 
 /// Waits until a membership is lost.

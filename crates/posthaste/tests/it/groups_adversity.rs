@@ -72,6 +72,40 @@ fn an_uncertain_settle_of_events_is_repeated_and_counts_once() {
     });
 }
 
+/// What was in an answer that got lost is held by the member all the same, and no lapse frees it: the
+/// consumer goes on under another membership.
+#[test]
+fn events_of_an_answer_that_got_lost_come_again() {
+    run(async {
+        let (store, hub) = Hooked::over(&memory().await);
+        let last = publish(&hub, 0..3).await;
+        // The answer to the one who joins tells him his token: without it, he is nobody.
+        let is_member = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&is_member);
+        store.on_ask(move |ask| {
+            asks.store(ask.token.is_some(), Ordering::SeqCst);
+            None
+        });
+        let gone = Arc::new(AtomicU32::new(0));
+        let lost = Arc::clone(&gone);
+        store.on_answer(move |leased| {
+            let loses = is_member.load(Ordering::SeqCst) && !leased.events.is_empty();
+            let first = loses && lost.fetch_add(1, Ordering::SeqCst) == 0;
+            first.then_some(ErrorKind::Unavailable)
+        });
+        let consumer = billing(&hub).lease(1.hours());
+        let consumer = consumer.on(|_: OrderPlaced| async { Done });
+        let group = hub.group("orders", "billing");
+        let settings = GroupSettings::default();
+        let made = group.make(Some(ReadFrom::Earliest), settings).await;
+        made.expect("made");
+        let passed = async { group.reached(last).await.expect("passed") };
+        let did = consumer.run_until(passed).await.expect("works");
+        assert_eq!(did.done, 3);
+        assert_ne!(gone.load(Ordering::SeqCst), 0, "an answer got lost");
+    });
+}
+
 #[test]
 fn one_settle_that_is_stale_does_not_take_the_others_along() {
     run(async {

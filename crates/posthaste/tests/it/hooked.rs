@@ -22,12 +22,14 @@ pub(crate) enum Fate {
 
 type OnCommit = Box<dyn FnMut(&Commit) -> Fate + Send>;
 type OnAsk = Box<dyn FnMut(&EventAsk) -> Option<ErrorKind> + Send>;
+type OnAnswer = Box<dyn FnMut(&LeasedEvents) -> Option<ErrorKind> + Send>;
 
 /// The store.
 pub(crate) struct Hooked {
     inner: Arc<dyn Store>,
     on_commit: Mutex<OnCommit>,
     on_ask: Mutex<OnAsk>,
+    on_answer: Mutex<OnAnswer>,
 }
 
 impl Hooked {
@@ -37,6 +39,7 @@ impl Hooked {
             inner: Arc::clone(hub.store()),
             on_commit: Mutex::new(Box::new(|_| Fate::Pass)),
             on_ask: Mutex::new(Box::new(|_| None)),
+            on_answer: Mutex::new(Box::new(|_| None)),
         });
         let store = Arc::clone(&hooked) as Arc<dyn Store>;
         (hooked, Posthaste::with_store(store).expect("a hub"))
@@ -50,6 +53,14 @@ impl Hooked {
     /// What is said to each ask for events from now on.
     pub(crate) fn on_ask(&self, say: impl FnMut(&EventAsk) -> Option<ErrorKind> + Send + 'static) {
         *self.on_ask.lock().expect("a lock") = Box::new(say);
+    }
+
+    /// What is said of each answer to an ask for events from now on, instead of it.
+    pub(crate) fn on_answer(
+        &self,
+        say: impl FnMut(&LeasedEvents) -> Option<ErrorKind> + Send + 'static,
+    ) {
+        *self.on_answer.lock().expect("a lock") = Box::new(say);
     }
 
     async fn commit_each(&self, commits: Vec<Commit>) -> Result<Vec<Result<Committed>>> {
@@ -102,7 +113,13 @@ impl Store for Hooked {
         let said = (self.on_ask.lock().expect("a lock"))(&ask);
         match said {
             Some(kind) => Box::pin(std::future::ready(Err(refusal(kind)))),
-            None => self.inner.lease_events(ask),
+            None => Box::pin(async move {
+                let leased = self.inner.lease_events(ask).await?;
+                match (self.on_answer.lock().expect("a lock"))(&leased) {
+                    Some(kind) => Err(refusal(kind)),
+                    None => Ok(leased),
+                }
+            }),
         }
     }
 
