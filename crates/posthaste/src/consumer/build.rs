@@ -385,7 +385,7 @@ impl Consumer {
 
     async fn build(self) -> Result<Engine> {
         let lease_ms = check_times(self.lease, self.heartbeat)?;
-        check_slots(self.concurrency)?;
+        check_slots(self.concurrency, ("consumer can't handle", "keys"))?;
         let timeout_ms = check_timeout(self.timeout)?;
         let (topic, name) = self.group.names()?;
         let worker = match &self.name {

@@ -341,7 +341,7 @@ impl Worker {
     fn lanes(&self) -> Result<Vec<Arc<Lane>>> {
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
         let lane = |queues, slots| -> Result<Arc<Lane>> {
-            check_slots(slots)?;
+            check_slots(slots, ("worker can't run", "jobs"))?;
             Ok(Arc::new(Lane::new(queues, self.strict, slots, threads)))
         };
         let mut shared = Vec::new();
@@ -389,13 +389,14 @@ impl fmt::Debug for Worker {
     }
 }
 
-pub(crate) fn check_slots(slots: usize) -> Result<()> {
+/// Whether so many can be done at once; `what` says who does what.
+pub(crate) fn check_slots(slots: usize, (who, what): (&str, &str)) -> Result<()> {
     if (1..=SLOTS_MAX).contains(&slots) {
         return Ok(());
     }
     Err(Error::new(
         ErrorKind::Invalid,
-        format!("{slots} can't be handled at once"),
+        format!("a {who} {slots} {what} at once"),
     )
     .next(format!("give a concurrency of 1 to {SLOTS_MAX}")))
 }
