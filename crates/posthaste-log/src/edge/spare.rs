@@ -1,5 +1,5 @@
 //! Buffers of large commits, used again: memory that comes fresh from the system is cleared first,
-//! which cost a tenth of what publishing in bulk takes.
+//! which was a tenth of what publishing in bulk takes in its callers' threads.
 
 use std::sync::{Mutex, PoisonError};
 
