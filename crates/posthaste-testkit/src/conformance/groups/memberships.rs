@@ -92,7 +92,7 @@ pub fn a_group_is_as_it_was(bench: &Bench<'_>) {
     }
     one.gets("f1");
     bench.advance(60_000);
-    one.beats().unwrap_err(); // the last restart was long ago
+    one.beats().expect_err("the last restart was long ago");
     let two = Member::joining(bench, "b1 f1");
     assert_eq!(two.has("b1").attempt, 2);
     two.ends("f1", park());
