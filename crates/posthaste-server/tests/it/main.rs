@@ -10,6 +10,7 @@ mod conformance;
 mod drain;
 mod exec;
 mod later;
+mod group_resets;
 mod life;
 mod listener;
 mod random;
