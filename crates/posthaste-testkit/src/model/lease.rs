@@ -123,6 +123,12 @@ impl Model {
         row.is_some_and(|row| row.token.is_some() && row.lease.is_none())
     }
 
+    /// Whether a job's workers could not read its payload, and its hour is running.
+    #[must_use]
+    pub fn counts_unreadable(&self) -> bool {
+        self.jobs.iter().any(|row| row.undecodable_since.is_some())
+    }
+
     /// Whether that lease was settled so long ago that it may be forgotten.
     #[must_use]
     pub fn may_be_forgotten(&self, id: JobId, token: Token) -> bool {

@@ -82,6 +82,17 @@ impl Life<'_> {
         let Some(end) = there.map(|view| view.end) else {
             return Commit::of(self.draw_beginning());
         };
+        let billing = named(GROUPS[0]);
+        let again = self.model.met_again(&topic(PARCELS), &billing);
+        if let Some(at) = self.draw.pick(&again)
+            && self.draw.one_in(4)
+        {
+            return Commit::one(Command::Redrive {
+                topic: topic(PARCELS),
+                group: billing,
+                which: Which::At(at), // few are met again, and not for long
+            });
+        }
         match self.draw.below(24) {
             0..3 => Commit::of(self.draw_elsewhere(end)),
             3 => Commit::of(self.draw_end_of_groups()),
@@ -123,6 +134,18 @@ impl Life<'_> {
     /// A group goes on elsewhere, or begins somewhere; then something that may be refused. A place is
     /// looked up before anything is decided, so that it comes first.
     fn draw_elsewhere(&mut self, end: Position) -> Vec<Command> {
+        let billing = named(GROUPS[0]);
+        let dead = self.model.kept_of(&topic(PARCELS), &billing, true);
+        if let Some(at) = self.draw.pick(&dead)
+            && self.draw.one_in(2)
+        {
+            return vec![Command::ResetGroup {
+                topic: topic(PARCELS),
+                group: billing,
+                to: ReadFrom::Position(end.at(at)), // it is met again then
+                force: true,
+            }];
+        }
         let to = self.draw_place(end);
         let first = if self.draw.one_in(3) {
             self.draw_set_group(Some(to))
@@ -148,14 +171,7 @@ impl Life<'_> {
 
     fn draw_place(&mut self, end: Position) -> ReadFrom {
         let wall = self.model.now().wall;
-        let group = named(GROUPS[0]);
-        let dead = self.model.kept_of(&topic(PARCELS), &group, true);
         let draw = &mut self.draw;
-        if let Some(at) = draw.pick(&dead)
-            && draw.one_in(3)
-        {
-            return ReadFrom::Position(end.at(at)); // it is met again then
-        }
         match draw.below(12) {
             0..3 => ReadFrom::Earliest,
             3 => ReadFrom::Latest,

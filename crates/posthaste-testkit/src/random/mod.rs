@@ -238,8 +238,9 @@ impl<'a> Life<'a> {
             return Ok(()); // whether that worker comes too late is then a matter of chance
         }
         let undone = self.bench.capabilities().undoes_leases;
-        if !undone && views.iter().any(|view| view.crashes > 0) {
-            return Ok(()); // and so is whether the crashes are counted afresh
+        let counted = views.iter().any(|view| view.crashes > 0) || self.model.counts_unreadable();
+        if !undone && counted {
+            return Ok(()); // and so is whether crashes, and the hour of a payload, are counted afresh
         }
         self.trace.push(format!("hang up on {ask:?}"));
         let store = self.bench.store();

@@ -7,7 +7,7 @@ use posthaste_core::group::{GroupView, PausedBy, Unparking};
 use super::reached::Reached;
 
 /// Everything of groups that must be reached by a campaign.
-pub(super) const OF_GROUPS: [&str; 59] = [
+pub(super) const OF_GROUPS: [&str; 58] = [
     "set group",
     "delete group",
     "end done",
@@ -42,7 +42,6 @@ pub(super) const OF_GROUPS: [&str; 59] = [
     "unpark refused not-found",
     "unpark refused conflict",
     "redrive refused not-found",
-    "redrive refused conflict",
     "groups undone",
     "joined",
     "handed out",
