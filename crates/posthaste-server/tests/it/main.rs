@@ -7,6 +7,7 @@ mod browser;
 mod client;
 mod command_line;
 mod conformance;
+mod consumers;
 mod drain;
 mod exec;
 mod group_resets;
