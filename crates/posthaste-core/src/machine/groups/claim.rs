@@ -191,8 +191,11 @@ impl Machine {
                 Next::Gap { to, lost } => Fact::HeadMoved { group, to, lost },
             };
             self.put(fact, course);
-            if let Next::Event(position, _) = next {
-                grants.extend(self.groups.grant(group, position));
+            match next {
+                Next::Event(position, _) => grants.extend(self.groups.grant(group, position)),
+                // It is put in line anew, and may have been due.
+                Next::Met(..) => self.retries_of(group, course.now()),
+                _ => {}
             }
         }
     }

@@ -441,3 +441,20 @@ fn an_event_before_a_parked_one_of_its_key_is_not_parked_behind_it() {
          8 take orders billing #2                => #2: 1",
     );
 }
+
+/// It is met again on the way, and its retry was due before.
+#[test]
+fn what_was_released_has_its_turn_where_it_lies_after_a_reset() {
+    check(
+        "0 publish orders to=1 to=2 to=3 to=1    => 1@0+4
+         0 set-group orders billing from=0       => in force
+         1 take orders billing                   => #1: 0, 1, 2, 3
+         2 end orders billing #1 2=park          => settled
+         3 keep                                  => 2
+         4 unpark orders billing                 => 1 moved
+         5 take orders billing #1                => #1: 2 copy
+         6 end orders billing #1 2=retry:10      => settled
+         7 reset-group orders billing to=0 force => in force
+         20 take orders billing max=3            => #2: 0, 1, 2 attempt 2",
+    );
+}

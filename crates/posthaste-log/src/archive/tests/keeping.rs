@@ -289,7 +289,7 @@ fn a_compaction_in_steps_goes_on_while_events_come_and_go() {
         }
         if steps % 40 == 0 && dropped < 3 {
             let keep = Keep {
-                events: Some(archive.events() - 60),
+                events: Some(archive.events() * 2 / 3),
                 ..Keep::default()
             };
             dropped += archive.retain(WallMs(0), keep).expect("retained").files;
