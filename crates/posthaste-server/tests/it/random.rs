@@ -15,10 +15,10 @@ fn directory() -> OfServer {
 
 #[test]
 fn a_server_over_memory_agrees_with_the_model() {
-    campaign(memory, 1, 5, 400);
+    campaign(memory, 1, 5, 800);
 }
 
 #[test]
 fn a_server_over_a_directory_agrees_with_the_model() {
-    campaign(directory, 1_000, 5, 400);
+    campaign(directory, 1_000, 5, 800);
 }

@@ -126,8 +126,8 @@ impl Life<'_> {
         };
         match self.draw.below(4) {
             0 => vec![self.draw_set_group(None)], // there is no such topic
-            1 => vec![made, self.draw_publish(), self.draw_set_group(None)],
-            _ => vec![made, self.draw_publish()],
+            1 => vec![made, self.draw_publish()],
+            _ => vec![made, self.draw_set_group(None), self.draw_publish()],
         }
     }
 

@@ -8,7 +8,7 @@ use posthaste_core::topic::{ReadFrom, TailTopic, TopicRead};
 use posthaste_core::view::JobView;
 
 use super::groups::PARCELS;
-use super::reached_groups::OF_GROUPS;
+use super::reached_groups::{OF_GROUPS, RARE_OF_GROUPS};
 
 /// Everything that must be reached by a campaign; the first word says what it is.
 const EVERYTHING: [&str; 99] = [
@@ -297,12 +297,14 @@ impl Reached {
         }
     }
 
-    /// What was never reached, of everything there is; with `restarts`, a restart too.
+    /// What was never reached, of everything there is; with `restarts`, a restart too. What is rare is
+    /// demanded of `many` lives alone.
     #[must_use]
-    pub fn missing(&self, restarts: bool) -> Vec<&'static str> {
+    pub fn missing(&self, restarts: bool, many: bool) -> Vec<&'static str> {
         let mut missing = Vec::from_iter(restarts.then_some("restart"));
         missing.extend(EVERYTHING);
         missing.extend(OF_GROUPS);
+        missing.extend(RARE_OF_GROUPS.into_iter().filter(|_| many));
         missing.retain(|what| !self.0.contains_key(*what));
         missing
     }
