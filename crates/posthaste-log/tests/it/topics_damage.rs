@@ -1,7 +1,7 @@
 //! A store with archives of topics whose files are flipped, cut off and removed: the damage is
 //! named, or nothing is different; and what repairing it costs is said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use posthaste_core::{ErrorKind, Store};
@@ -172,7 +172,16 @@ fn a_flipped_bit_in_a_store_with_topics_is_named() {
     let small = Small::new();
     let (mut chance, mut read) = (Chance::new(3), 0);
     let mut harmless = 0;
-    for (path, bytes) in small.files() {
+    // A snapshot that was being built when the store was closed is nothing yet.
+    let mut files = small.files();
+    files.retain(|(path, _)| path.extension().is_none_or(|it| it != "tmp"));
+    let is_segment = |path: &Path| path.extension().is_some_and(|it| it == "seg");
+    let is_used = |bytes: &[u8]| bytes.iter().skip(4096).any(|byte| *byte != 0);
+    let used = files
+        .iter()
+        .filter(|(path, bytes)| is_segment(path) && is_used(bytes));
+    let newest = used.map(|(path, _)| path.clone()).max();
+    for (path, bytes) in files {
         for (number, block) in bytes.chunks(4096).enumerate() {
             let written = block.iter().rposition(|byte| *byte != 0);
             let inside = written.map_or(1, |last| last as u64 + 1);
@@ -186,11 +195,14 @@ fn a_flipped_bit_in_a_store_with_topics_is_named() {
                 let torn = report.torn.is_some_and(|torn| torn.path == path);
                 harmless += usize::from(!named && !torn);
                 read += 1;
-                if is_archive(&path) || read % 8 == 0 {
+                // The newest segment may have been sealed already, and its end torn off by a power
+                // cut: it is then as if it had not been.
+                let last = Some(&path) == newest.as_ref() && (number + 1) * 4096 == bytes.len();
+                if is_archive(&path) || last || read % 8 == 0 {
                     small.check(&disk, false, &what);
                 }
                 assert!(
-                    named || torn || written.is_none(),
+                    named || torn || written.is_none() || last,
                     "{what}: {:?}",
                     report.damage
                 );
