@@ -314,7 +314,7 @@ fn a_damaged_file_stays_as_it_is_and_keeps_no_other_from_being_compacted() {
     let path = bench.files()[1].clone();
     let before = bench.disk.contents(&path);
     bench.disk.flip(&path, 5_000 * 8);
-    let mut compacting = archive.begin_to_compact(WallMs(4_000), 0, 1_000);
+    let mut compacting = archive.begin_to_compact(WallMs(100_000), 0, 1_000);
     let mut ever = || true;
     while !compacting
         .step(&mut archive, &mut ever, &mut || false)
