@@ -14,7 +14,7 @@ use crate::history::{Counters, GroupEnd, History, What};
 use crate::server::{Launch, Server};
 
 /// After this long a drain is given up.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_secs(240);
 
 /// What is done to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

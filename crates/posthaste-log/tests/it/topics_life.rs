@@ -88,7 +88,7 @@ impl Life {
         for _ in 0..1 + self.chance.below(2) {
             let which = usize::try_from(self.chance.below(3)).expect("small");
             let count = match self.chance.below(4) {
-                0 => 1 + self.chance.below(40),
+                0 => 1 + self.chance.below(24), // two of them fit a segment
                 _ => 1 + self.chance.below(5),
             };
             let mut events = self.ledger().numbers(u32::try_from(count).expect("small"));
