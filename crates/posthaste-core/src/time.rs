@@ -3,6 +3,7 @@
 //! rescues too early.
 
 use std::fmt;
+use std::time::Duration;
 
 /// An instant on the wall clock: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +12,11 @@ pub struct WallMs(pub u64);
 /// An instant on the monotonic clock of one process, in milliseconds. Means nothing elsewhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MonoMs(pub u64);
+
+/// An instant on the monotonic clock of one process, in nanoseconds. What the policies count in: a
+/// millisecond is long for a call. Means nothing elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MonoNs(pub u64);
 
 /// Both clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +53,34 @@ impl MonoMs {
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+impl MonoNs {
+    /// This instant, `ns` nanoseconds later.
+    #[must_use]
+    pub const fn plus(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
+    /// This instant, `duration` later.
+    #[must_use]
+    pub const fn after(self, duration: Duration) -> Self {
+        self.plus(ns(duration))
+    }
+
+    /// Nanoseconds since `earlier`; zero where it is not earlier.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// A duration in nanoseconds; at most 584 years.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "what is longer is cut before")]
+pub const fn ns(duration: Duration) -> u64 {
+    let ns = duration.as_nanos();
+    if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
 }
 
 impl fmt::Display for WallMs {
