@@ -123,21 +123,27 @@ impl Refusal {
     /// Stable word for metrics and scripts.
     #[must_use]
     pub const fn slug(&self) -> &'static str {
+        Self::SLUGS[self.index()]
+    }
+
+    /// The place of its [`slug`](Self::slug) in [`SLUGS`](Self::SLUGS).
+    #[must_use]
+    pub const fn index(&self) -> usize {
         match self {
-            Self::Deadline { .. } => "deadline",
-            Self::Rate { .. } => "rate",
-            Self::Throttled { .. } => "throttled",
-            Self::Open { .. } => "open",
-            Self::Probing { .. } => "probing",
-            Self::Ramping { .. } => "ramping",
-            Self::Isolated => "isolated",
-            Self::Full { .. } => "full",
-            Self::QueueFull { .. } => "queue-full",
-            Self::QueueDelay { .. } => "queue-delay",
-            Self::Displaced { .. } => "displaced",
-            Self::Unfair { .. } => "unfair",
-            Self::Chaos { .. } => "chaos",
-            Self::Degraded { .. } => "degraded",
+            Self::Deadline { .. } => 0,
+            Self::Rate { .. } => 1,
+            Self::Throttled { .. } => 2,
+            Self::Open { .. } => 3,
+            Self::Probing { .. } => 4,
+            Self::Ramping { .. } => 5,
+            Self::Isolated => 6,
+            Self::Full { .. } => 7,
+            Self::QueueFull { .. } => 8,
+            Self::QueueDelay { .. } => 9,
+            Self::Displaced { .. } => 10,
+            Self::Unfair { .. } => 11,
+            Self::Chaos { .. } => 12,
+            Self::Degraded { .. } => 13,
         }
     }
 
@@ -274,17 +280,35 @@ impl Stop {
     /// Stable word for metrics and scripts.
     #[must_use]
     pub const fn slug(&self) -> &'static str {
+        Self::SLUGS[self.index()]
+    }
+
+    /// The place of its [`slug`](Self::slug) in [`SLUGS`](Self::SLUGS).
+    #[must_use]
+    pub const fn index(&self) -> usize {
         match self {
-            Self::NoRetry => "no-retry",
-            Self::Fatal => "fatal",
-            Self::Attempts { .. } => "attempts",
-            Self::Budget => "budget",
-            Self::Deadline => "deadline",
-            Self::NotIdempotent => "not-idempotent",
-            Self::RetryAfter { .. } => "retry-after",
-            Self::Refused => "refused",
+            Self::NoRetry => 0,
+            Self::Fatal => 1,
+            Self::Attempts { .. } => 2,
+            Self::Budget => 3,
+            Self::Deadline => 4,
+            Self::NotIdempotent => 5,
+            Self::RetryAfter { .. } => 6,
+            Self::Refused => 7,
         }
     }
+
+    /// Every [`slug`](Self::slug).
+    pub const SLUGS: [&'static str; 8] = [
+        "no-retry",
+        "fatal",
+        "attempts",
+        "budget",
+        "deadline",
+        "not-idempotent",
+        "retry-after",
+        "refused",
+    ];
 }
 
 impl fmt::Display for Stop {
