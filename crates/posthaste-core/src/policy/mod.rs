@@ -6,6 +6,7 @@
 //!
 //! This room refuses to wait, to spawn and to know what a call is.
 
+pub mod breaker;
 pub mod criticality;
 pub mod refusal;
 pub mod settings;
