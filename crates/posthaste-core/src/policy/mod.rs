@@ -7,7 +7,9 @@
 //! This room refuses to wait, to spawn and to know what a call is.
 
 pub mod breaker;
+pub mod budget;
 pub mod criticality;
+pub mod pause;
 pub mod refusal;
 pub mod settings;
 pub mod verdict;
