@@ -77,10 +77,17 @@ impl MonoNs {
 
 /// A duration in nanoseconds; at most 584 years.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "what is longer is cut before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "what is longer is cut before"
+)]
 pub const fn ns(duration: Duration) -> u64 {
     let ns = duration.as_nanos();
-    if ns > u64::MAX as u128 { u64::MAX } else { ns as u64 }
+    if ns > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        ns as u64
+    }
 }
 
 impl fmt::Display for WallMs {

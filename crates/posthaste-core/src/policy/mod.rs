@@ -8,13 +8,24 @@
 
 pub mod breaker;
 pub mod budget;
+pub mod chaos;
+mod check;
 pub mod criticality;
+pub mod engine;
+pub mod gate;
+pub mod hedge;
+pub mod limit;
+pub mod order;
 pub mod pause;
+pub mod presets;
+pub mod rate;
 pub mod refusal;
 pub mod settings;
+pub mod throttle;
 pub mod verdict;
 
 pub use criticality::Criticality;
+pub use engine::Engine;
 pub use refusal::{Refusal, Stop};
 pub use settings::Settings;
 pub use verdict::{Ended, Verdict};

@@ -221,7 +221,12 @@ impl fmt::Display for Refusal {
                 tier,
                 delay,
                 target,
-            } => write!(f, "shed: {tier}, queue delay {} > {}", Ms(delay), Ms(target)),
+            } => write!(
+                f,
+                "shed: {tier}, queue delay {} > {}",
+                Ms(delay),
+                Ms(target)
+            ),
             Self::Displaced { tier } => {
                 write!(f, "shed: {tier}, a higher tier took its place in the queue")
             }
@@ -332,7 +337,6 @@ impl fmt::Display for Stop {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

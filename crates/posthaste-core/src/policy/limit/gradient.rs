@@ -1,0 +1,269 @@
+//! The limit that follows durations. It refuses to know who is in flight and to keep the limit
+//! itself: it is told both, and says the next one.
+
+use crate::time::MonoNs;
+
+/// A window has at least so many durations, and at most ten for each place.
+const SAMPLES_MIN: f64 = 40.0;
+/// With so many, the mean of exponentially distributed durations is known to a tenth.
+const SAMPLES_MAX: f64 = 250.0;
+/// A window that has gathered too little in so long is thrown away: calls are too rare to say
+/// anything of load.
+const RARE_NS: u64 = 10_000_000_000;
+/// A window may close after so long with few samples.
+const LONG_NS: u64 = 1_000_000_000;
+const SAMPLES_FEW: f64 = 20.0;
+/// Losses below this share are an everyday matter.
+const LOSS: f64 = 0.02;
+/// What a window with losses, or one that is too slow, leaves of the limit at least.
+const FALL: f64 = 0.8;
+/// What is usual is looked for again after so long under pressure.
+const PRESSED_NS: u64 = 10_000_000_000;
+/// And sooner, where the last look found a shorter time.
+const PRESSED_AGAIN_NS: u64 = 1_000_000_000;
+/// Above this a window does not confirm what is usual.
+const CONFIRMS: f64 = 1.2;
+/// How many windows at the lowest limit it takes to believe that calls take so long.
+const AT_MIN: u32 = 20;
+
+/// One attempt, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) took_ns: u64,
+    pub(super) lost: bool,
+    pub(super) in_flight: u32,
+    pub(super) used: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Gradient {
+    tolerance: f64,
+    window: Window,
+    /// The logarithm of what a call usually takes without load.
+    usual: Option<f64>,
+    /// The last windows' logarithms, smoothed.
+    smooth: f64,
+    /// Since the start the limit has never been too high.
+    ramping: bool,
+    /// Where the limit and the durations were when it began to fall.
+    falling: Option<Fall>,
+    at_min: u32,
+    /// When a window last confirmed what is usual, or when it was looked for.
+    confirmed: MonoNs,
+    pressed_max: u64,
+    /// What part of the limit is in force, and the durations before the dip.
+    dip: Option<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fall {
+    limit: f64,
+    short: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    opened: MonoNs,
+    /// What ends before this belongs to the limit before.
+    counts_from: MonoNs,
+    count: f64,
+    lost: f64,
+    sum: f64,
+    peak: u32,
+    used: bool,
+}
+
+impl Window {
+    fn open(now: MonoNs, settle_ns: u64) -> Self {
+        Self {
+            opened: now,
+            counts_from: now.plus(settle_ns),
+            count: 0.0,
+            lost: 0.0,
+            sum: 0.0,
+            peak: 0,
+            used: false,
+        }
+    }
+
+    fn add(&mut self, seen: Seen) {
+        self.peak = self.peak.max(seen.in_flight);
+        self.used |= seen.used;
+        if seen.lost {
+            self.lost += 1.0;
+        } else {
+            self.count += 1.0;
+            self.sum += log(seen.took_ns);
+        }
+    }
+
+    fn is_lossy(&self) -> bool {
+        self.lost > (self.lost + self.count) * LOSS
+    }
+
+    fn is_full(&self, now: MonoNs, wanted: f64) -> bool {
+        let all = self.count + self.lost;
+        all >= wanted
+            || (all >= SAMPLES_FEW && now.since(self.opened) >= LONG_NS)
+            || (self.lost >= 5.0 && self.lost * 4.0 > all)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a logarithm needs no 64 bits")]
+fn log(took_ns: u64) -> f64 {
+    (took_ns.max(1) as f64).ln()
+}
+
+/// Two mean durations, as nanoseconds: how long until what runs now has ended, mostly.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "cut to a second first"
+)]
+fn settle_ns(log: f64) -> u64 {
+    (2.0 * log.exp()).min(1e9) as u64
+}
+
+impl Gradient {
+    pub(super) fn new(tolerance: f64, now: MonoNs) -> Self {
+        Self {
+            tolerance: tolerance.ln(),
+            window: Window::open(now, 0),
+            usual: None,
+            smooth: 0.0,
+            ramping: true,
+            falling: None,
+            at_min: 0,
+            confirmed: now,
+            pressed_max: PRESSED_NS,
+            dip: None,
+        }
+    }
+
+    pub(super) fn tolerate(&mut self, as_in: &Self) {
+        self.tolerance = as_in.tolerance;
+    }
+
+    /// What part of the limit is in force.
+    pub(super) fn dip(&self) -> f64 {
+        self.dip.map_or(1.0, |(part, _)| part)
+    }
+
+    /// Takes a sample, and says the next limit where a window is full.
+    pub(super) fn sample(&mut self, now: MonoNs, seen: Seen, limit: f64, min: f64) -> Option<f64> {
+        if now < self.window.counts_from {
+            return None;
+        }
+        self.window.add(seen);
+        let per_place = if self.ramping { 2.0 } else { 10.0 };
+        let wanted = (limit * per_place).clamp(SAMPLES_MIN, SAMPLES_MAX);
+        if !self.window.is_full(now, wanted) {
+            if now.since(self.window.opened) >= RARE_NS {
+                self.window = Window::open(now, 0);
+            }
+            return None;
+        }
+        let next = self.close(now, limit, min);
+        self.window = Window::open(now, settle_ns(self.smooth));
+        Some(next)
+    }
+
+    fn close(&mut self, now: MonoNs, limit: f64, min: f64) -> f64 {
+        let window = self.window;
+        if window.is_lossy() {
+            self.ramping = false;
+            self.dip = None;
+            return limit * FALL;
+        }
+        let short = window.sum / window.count.max(1.0);
+        let Some(usual) = self.usual else {
+            self.usual = Some(short);
+            self.smooth = short;
+            self.confirmed = now;
+            return self.grown(&window, limit, 0.0);
+        };
+        self.smooth += 0.3 * (short - self.smooth);
+        if let Some((part, before)) = self.dip.take() {
+            self.looked(now, usual, short, part, before);
+            return limit;
+        }
+        let usual = self.confirm(now, &window, usual);
+        let over = short - usual;
+        if over <= self.tolerance {
+            self.falling = None;
+            self.at_min = 0;
+            if now.since(self.confirmed) >= self.pressed_max && window.used {
+                let part = (usual - self.smooth).exp() * 0.85;
+                self.dip = Some((part.clamp(0.5, 0.85), self.smooth));
+            }
+            return self.grown(&window, limit, over);
+        }
+        self.ramping = false;
+        self.fallen(now, limit, min, short, over)
+    }
+
+    /// What a window says of the usual time: that it is so, or that it is less.
+    fn confirm(&mut self, now: MonoNs, window: &Window, usual: f64) -> f64 {
+        if self.smooth < usual + CONFIRMS.ln() {
+            self.confirmed = now;
+            self.pressed_max = PRESSED_NS;
+        }
+        // A tenth less is chance. And a few cheap calls say nothing of what the others take.
+        let few = window.peak <= 1 && !window.used;
+        if self.smooth >= usual - 0.1 || few {
+            return usual;
+        }
+        let usual = usual + 0.3 * (self.smooth - usual);
+        self.usual = Some(usual);
+        usual
+    }
+
+    /// The end of a dip. `part` of the limit was in force; `before` is what calls took before it.
+    fn looked(&mut self, now: MonoNs, usual: f64, short: f64, part: f64, before: f64) {
+        self.confirmed = now;
+        let followed = short < before + part.ln() / 2.0;
+        if short < usual || !followed {
+            self.usual = Some((usual + short) / 2.0);
+        }
+        self.pressed_max = if short < usual - 0.15 {
+            PRESSED_AGAIN_NS
+        } else {
+            PRESSED_NS
+        };
+    }
+
+    fn grown(&self, window: &Window, limit: f64, over: f64) -> f64 {
+        if !window.used {
+            return limit;
+        }
+        let room = (1.0 - over / self.tolerance).clamp(0.0, 1.0);
+        let step = if self.ramping {
+            limit / 2.0
+        } else {
+            limit.sqrt()
+        };
+        limit + step * room
+    }
+
+    /// Calls take longer than is well. Where half the limit does not make them shorter, that many
+    /// calls are not the reason, and what they take now is usual.
+    fn fallen(&mut self, now: MonoNs, limit: f64, min: f64, short: f64, over: f64) -> f64 {
+        let fall = *self.falling.get_or_insert(Fall { limit, short });
+        self.at_min = if limit <= min { self.at_min + 1 } else { 0 };
+        let halved = limit <= fall.limit / 2.0;
+        let in_vain = short > fall.short + 0.5_f64.ln() / 2.0;
+        if (halved && in_vain) || self.at_min >= AT_MIN {
+            self.usual = Some(short);
+            self.smooth = short;
+            self.falling = None;
+            self.at_min = 0;
+            self.confirmed = now;
+            return limit;
+        }
+        if halved {
+            self.falling = Some(Fall { limit, short });
+        }
+        limit * (self.tolerance - over).exp().max(FALL)
+    }
+}

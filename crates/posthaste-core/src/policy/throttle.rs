@@ -1,0 +1,190 @@
+//! Not asking a callee that keeps refusing: each tier by itself counts what it asked and what was
+//! accepted, and stops asking for a part of what it would be refused.
+//!
+//! Google, "Site Reliability Engineering", chapter 21, "Client-Side Throttling". What differs: calls
+//! count when they are answered, so that a burst that is under way does not look refused; and a
+//! recovery is believed as soon as nothing was refused for a tenth of the window, rather than when
+//! the refusals have left it.
+//!
+//! This room refuses to draw chance, and to tell a refusal from a failure.
+
+use super::criticality::Criticality;
+use super::refusal::Refusal;
+use super::settings;
+use crate::time::{MonoNs, ns};
+
+const SLICES: usize = 10;
+const TIERS: usize = Criticality::ALL.len();
+/// So many accepted in a row, over a slice at least, are a recovery.
+const RECOVERED: u32 = 8;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    ratio: f64,
+    most: f64,
+    slice_ns: u64,
+    tiers: [Tier; TIERS],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    asked: u32,
+    accepted: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Tier {
+    slices: [Count; SLICES],
+    sum: Count,
+    at: usize,
+    /// When the slice `at` began.
+    began: MonoNs,
+    /// How many were accepted since the last refusal, and when the first of them was.
+    run: u32,
+    run_began: MonoNs,
+}
+
+impl Tier {
+    const fn new(now: MonoNs) -> Self {
+        Self {
+            slices: [Count {
+                asked: 0,
+                accepted: 0,
+            }; SLICES],
+            sum: Count {
+                asked: 0,
+                accepted: 0,
+            },
+            at: 0,
+            began: now,
+            run: 0,
+            run_began: now,
+        }
+    }
+
+    fn turn(&mut self, now: MonoNs, slice_ns: u64) {
+        for _ in 0..SLICES {
+            if now.since(self.began) < slice_ns {
+                return;
+            }
+            self.at = (self.at + 1) % SLICES;
+            let gone = std::mem::take(&mut self.slices[self.at]);
+            self.sum.asked -= gone.asked;
+            self.sum.accepted -= gone.accepted;
+            self.began = self.began.plus(slice_ns);
+        }
+        // Everything is older than the window.
+        if now.since(self.began) >= slice_ns {
+            self.began = now;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.slices = [Count::default(); SLICES];
+        self.sum = Count::default();
+    }
+
+    /// A window that holds four billion calls counts no more of them.
+    fn count(&mut self, accepted: bool) {
+        if self.sum.asked == u32::MAX {
+            return;
+        }
+        self.sum.asked += 1;
+        self.slices[self.at].asked += 1;
+        if accepted {
+            self.sum.accepted += 1;
+            self.slices[self.at].accepted += 1;
+        }
+    }
+
+    fn refuses(&self, ratio: f64, most: f64) -> f64 {
+        let asked = f64::from(self.sum.asked);
+        let over = asked - ratio * f64::from(self.sum.accepted);
+        (over / (asked + 1.0)).clamp(0.0, most)
+    }
+}
+
+impl Throttle {
+    /// One that refuses nothing yet.
+    #[must_use]
+    pub fn new(settings: &settings::Throttle, now: MonoNs) -> Self {
+        Self {
+            ratio: settings.ratio.max(1.0),
+            most: settings.most.clamp(0.0, 0.999),
+            slice_ns: (ns(settings.window) / SLICES as u64).max(1),
+            tiers: std::array::from_fn(|_| Tier::new(now)),
+        }
+    }
+
+    /// Whether a call of `tier` is sent. `chance` is any number, each equally likely.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Throttled`], with the probability that decided.
+    pub fn admit(&mut self, now: MonoNs, tier: Criticality, chance: u64) -> Result<(), Refusal> {
+        let mine = &mut self.tiers[tier.index()];
+        mine.turn(now, self.slice_ns);
+        let refuses = mine.refuses(self.ratio, self.most);
+        if refuses <= 0.0 || unit(chance) >= refuses {
+            return Ok(());
+        }
+        mine.count(false);
+        Err(Refusal::Throttled {
+            tier,
+            per_mille: per_mille(refuses),
+        })
+    }
+
+    /// A call of `tier` that was sent was accepted, or was refused by the callee.
+    pub fn ended(&mut self, now: MonoNs, tier: Criticality, accepted: bool) {
+        let mine = &mut self.tiers[tier.index()];
+        mine.turn(now, self.slice_ns);
+        if accepted {
+            if mine.run == 0 {
+                mine.run_began = now;
+            }
+            mine.run = mine.run.saturating_add(1);
+            if mine.run >= RECOVERED && now.since(mine.run_began) >= self.slice_ns {
+                mine.run = 0;
+                mine.forget();
+            }
+        } else {
+            mine.run = 0;
+        }
+        mine.count(accepted);
+    }
+
+    /// With which probability a call of `tier` is refused now. 0 to 1.
+    pub fn refuses(&mut self, now: MonoNs, tier: Criticality) -> f64 {
+        let mine = &mut self.tiers[tier.index()];
+        mine.turn(now, self.slice_ns);
+        mine.refuses(self.ratio, self.most)
+    }
+
+    /// Other settings. What was counted stays, unless the window is another one.
+    pub fn reload(&mut self, settings: &settings::Throttle, now: MonoNs) {
+        let new = Self::new(settings, now);
+        if new.slice_ns == self.slice_ns {
+            self.ratio = new.ratio;
+            self.most = new.most;
+        } else {
+            *self = new;
+        }
+    }
+}
+
+/// From 0 up to 1, without 1.
+#[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
+fn unit(chance: u64) -> f64 {
+    (chance >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a probability in thousandths"
+)]
+fn per_mille(probability: f64) -> u16 {
+    (probability * 1e3).round() as u16
+}
