@@ -76,11 +76,20 @@ fn policies() -> posthaste::Result<Vec<(&'static str, Policy)>> {
     Ok(vec![
         ("nothing", named().build()?),
         ("deadline", named().deadline(5.secs()).build()?),
-        ("retry and budget", named().retry(settings::Retry::default()).build()?),
+        (
+            "retry and budget",
+            named().retry(settings::Retry::default()).build()?,
+        ),
         ("hedge", named().hedge(settings::Hedge::default()).build()?),
-        ("throttle", named().throttle(settings::Throttle::default()).build()?),
+        (
+            "throttle",
+            named().throttle(settings::Throttle::default()).build()?,
+        ),
         ("rate", named().rate(rate()).build()?),
-        ("concurrency, static", named().concurrency(bulkhead()).build()?),
+        (
+            "concurrency, static",
+            named().concurrency(bulkhead()).build()?,
+        ),
         (
             "concurrency, gradient",
             named()
@@ -97,7 +106,10 @@ fn policies() -> posthaste::Result<Vec<(&'static str, Policy)>> {
                 })
                 .build()?,
         ),
-        ("attempt timeout", named().attempt_timeout(1.secs()).build()?),
+        (
+            "attempt timeout",
+            named().attempt_timeout(1.secs()).build()?,
+        ),
         (
             "five together",
             named()
@@ -121,7 +133,11 @@ macro_rules! round {
         for number in 0..u64::from(CALLS) {
             let ready = service.ready().await.expect("it is ready");
             let answer = ready.call(number).await;
-            assert!(black_box(answer).is_ok(), "{}: a call was refused", $measured.name);
+            assert!(
+                black_box(answer).is_ok(),
+                "{}: a call was refused",
+                $measured.name
+            );
         }
         let took = begun.elapsed().as_secs_f64();
         $measured.rounds.push(took * 1e9 / f64::from(CALLS));
@@ -183,7 +199,9 @@ async fn layers() -> posthaste::Result<()> {
             .breaker(breaker())
             .attempt_timeout(1.secs()),
     )?;
-    let mut timeout = ServiceBuilder::new().timeout(1.secs()).service(service_fn(empty));
+    let mut timeout = ServiceBuilder::new()
+        .timeout(1.secs())
+        .service(service_fn(empty));
     let mut places = ServiceBuilder::new()
         .concurrency_limit(100)
         .service(service_fn(empty));
@@ -211,8 +229,8 @@ async fn layers() -> posthaste::Result<()> {
     let mut resilience_breaker = their_breaker().layer(service_fn(empty));
     let mut resilience_places = their_places().layer(service_fn(empty));
     let mut resilience_timeout = their_timeout().layer(service_fn(empty));
-    let mut resilience_three = their_places()
-        .layer(their_breaker().layer(their_timeout().layer(service_fn(empty))));
+    let mut resilience_three =
+        their_places().layer(their_breaker().layer(their_timeout().layer(service_fn(empty))));
 
     let mut all: Vec<Measured> = [
         "an empty service",
@@ -255,7 +273,11 @@ async fn layers() -> posthaste::Result<()> {
     for measured in &mut all {
         let median = measured.median();
         let base = *base.get_or_insert(median);
-        println!("  {:<46} {median:>9.1} {:>11.1}", measured.name, median - base);
+        println!(
+            "  {:<46} {median:>9.1} {:>11.1}",
+            measured.name,
+            median - base
+        );
     }
     Ok(())
 }

@@ -82,6 +82,7 @@ mod ids;
 mod job;
 mod open;
 mod outcome;
+pub mod policy;
 pub mod sweep;
 pub mod testing;
 mod units;

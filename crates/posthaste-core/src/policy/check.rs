@@ -66,8 +66,17 @@ impl Settings {
                 "shorten the pause, or leave retries out",
             );
         }
-        if let (Some(timeout), Some(Breaker { trip: Trip::Rate { slow: Some((slow, _)), .. }, .. })) =
-            (self.attempt_timeout.or(self.deadline), &self.breaker)
+        if let (
+            Some(timeout),
+            Some(Breaker {
+                trip:
+                    Trip::Rate {
+                        slow: Some((slow, _)),
+                        ..
+                    },
+                ..
+            }),
+        ) = (self.attempt_timeout.or(self.deadline), &self.breaker)
             && *slow >= timeout
         {
             return refused(
@@ -123,7 +132,10 @@ fn length(name: &str, value: Duration) -> Result<()> {
 
 fn number(name: &str, value: u32, least: u32, most: u32) -> Result<()> {
     if value < least || value > most {
-        return refused(format!("{name} is {value}"), format!("use {least} to {most}"));
+        return refused(
+            format!("{name} is {value}"),
+            format!("use {least} to {most}"),
+        );
     }
     Ok(())
 }
@@ -131,7 +143,10 @@ fn number(name: &str, value: u32, least: u32, most: u32) -> Result<()> {
 fn fraction(name: &str, value: f64, least: f64, most: f64) -> Result<()> {
     // What is not a number is in no range.
     if !(least..=most).contains(&value) {
-        return refused(format!("{name} is {value}"), format!("use {least} to {most}"));
+        return refused(
+            format!("{name} is {value}"),
+            format!("use {least} to {most}"),
+        );
     }
     Ok(())
 }
@@ -162,9 +177,17 @@ fn retry(set: &Retry) -> Result<()> {
 
 fn budget(set: &Budget) -> Result<()> {
     fraction("budget.ratio", set.ratio, 0.0, 1.0)?;
-    fraction("budget.floor_per_second", set.floor_per_second, 0.0, 1_000.0)?;
+    fraction(
+        "budget.floor_per_second",
+        set.floor_per_second,
+        0.0,
+        1_000.0,
+    )?;
     if set.window < Duration::from_secs(1) || set.window > Duration::from_secs(600) {
-        return refused(format!("budget.window is {:?}", set.window), "use 1s to 10m");
+        return refused(
+            format!("budget.window is {:?}", set.window),
+            "use 1s to 10m",
+        );
     }
     Ok(())
 }
@@ -394,7 +417,10 @@ mod tests {
             }),
             "ends before its attempt has to",
         );
-        check(with(|set| set.budget.ratio = f64::NAN), "budget.ratio is NaN");
+        check(
+            with(|set| set.budget.ratio = f64::NAN),
+            "budget.ratio is NaN",
+        );
         check(
             with(|set| {
                 set.concurrency = Some(Concurrency {

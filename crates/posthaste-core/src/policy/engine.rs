@@ -17,10 +17,10 @@ use super::hedge::Hedge;
 use super::pause::Pauses;
 use super::rate::Rate;
 use super::refusal::{Refusal, Stop};
-use super::settings::{Fault, Settings};
+use super::settings::{self, Fault, Settings};
 use super::throttle::Throttle;
 use super::verdict::{Ended, Verdict};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::time::{MonoNs, ns};
 
 /// What is known of a call when it begins.
@@ -177,8 +177,15 @@ impl Engine {
             attempt_ns: settings.attempt_timeout.map(ns),
             budget: Budget::new(&settings.budget, now),
             hedge: settings.hedge.as_ref().map(Hedge::new),
-            throttle: settings.throttle.as_ref().map(|set| Throttle::new(set, now)),
-            rate: settings.rate.as_ref().map(|set| Rate::new(set, now)).transpose()?,
+            throttle: settings
+                .throttle
+                .as_ref()
+                .map(|set| Throttle::new(set, now)),
+            rate: settings
+                .rate
+                .as_ref()
+                .map(|set| rate(set, now))
+                .transpose()?,
             gate: settings.concurrency.as_ref().map(|set| Gate::new(set, now)),
             breaker: settings.breaker.as_ref().map(|set| Breaker::new(set, now)),
             chaos: (!settings.chaos.is_empty()).then(|| Chaos::new(&settings.chaos)),
@@ -258,16 +265,19 @@ impl Engine {
         }
     }
 
-    /// Whether a call of this tier would be refused now, as far as can be told without taking anything.
+    /// Whether a call would find no place or no breaker that lets it through now, as far as can be told without taking anything.
     ///
     /// # Errors
     /// The reason.
-    pub fn peek(&self, now: MonoNs, tier: Criticality) -> Result<(), Refusal> {
+    pub fn peek(&self, now: MonoNs) -> Result<(), Refusal> {
         if let Some(breaker) = &self.breaker {
             breaker.peek(now)?;
         }
         if let Some(gate) = &self.gate {
-            gate.peek(now, tier)?;
+            let limit = gate.limit();
+            if gate.in_flight() >= limit {
+                return Err(Refusal::Full { limit });
+            }
         }
         Ok(())
     }
@@ -284,7 +294,8 @@ impl Engine {
             throttle.admit(now, call.ask.tier, chance)?;
         }
         if let Some(rate) = &mut self.rate {
-            rate.take(now).map_err(|retry_after| Refusal::Rate { retry_after })?;
+            rate.take(now)
+                .map_err(|retry_after| Refusal::Rate { retry_after })?;
         }
         Ok(())
     }
@@ -493,6 +504,12 @@ impl Engine {
     pub const fn budget(&self) -> &Budget {
         &self.budget
     }
+}
+
+fn rate(set: &settings::Rate, now: MonoNs) -> Result<Rate> {
+    Rate::new(set, now).map_err(|error| {
+        Error::new(ErrorKind::Invalid, error.to_string()).next("choose another rate or burst")
+    })
 }
 
 fn late(end: MonoNs, now: MonoNs) -> Refusal {

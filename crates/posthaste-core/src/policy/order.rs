@@ -1,7 +1,5 @@
 //! The order in which a call meets the strategies of its policy, and why each stands where it does.
 
-use std::fmt::Write as _;
-
 use super::settings::{Fault, Jitter, Limit, Settings, Trip, Window};
 use crate::duration::print;
 use crate::error::{Error, ErrorKind, Result};
@@ -50,7 +48,9 @@ impl Strategy {
     /// What goes wrong where another strategy is outside of it that belongs inside.
     const fn why_outside(self) -> &'static str {
         match self {
-            Self::Deadline => "the time of a call has to cover its pauses and all that it waits for",
+            Self::Deadline => {
+                "the time of a call has to cover its pauses and all that it waits for"
+            }
             Self::Retry => {
                 "what stands around the retries sees one call where the callee sees three, and holds \
                  its place through their pauses"
@@ -120,16 +120,14 @@ impl Settings {
     /// What it does, a line for each strategy, the outermost first.
     #[must_use]
     pub fn describe(&self) -> String {
-        let mut said = String::new();
-        for strategy in self.order() {
-            let (name, line) = (strategy.name(), self.line(strategy));
-            // Writing to a string can't fail.
-            drop(writeln!(said, "{name}: {line}"));
+        let order = self.order();
+        if order.is_empty() {
+            return "nothing: calls are passed on as they are\n".to_owned();
         }
-        if said.is_empty() {
-            said.push_str("nothing: calls are passed on as they are\n");
-        }
-        said
+        order
+            .into_iter()
+            .map(|strategy| format!("{}: {}\n", strategy.name(), self.line(strategy)))
+            .collect()
     }
 
     fn line(&self, strategy: Strategy) -> String {
@@ -261,7 +259,10 @@ impl Settings {
                 .tag
                 .as_deref()
                 .map_or_else(String::new, |tag| format!(" tagged {tag}"));
-            format!("{fault} in {:.1} % of the attempts{whom}", rule.rate * 100.0)
+            format!(
+                "{fault} in {:.1} % of the attempts{whom}",
+                rule.rate * 100.0
+            )
         });
         rules.collect::<Vec<_>>().join("; ")
     }
@@ -306,9 +307,18 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["deadline", "retry", "concurrency", "breaker", "attempt_timeout"]
+            [
+                "deadline",
+                "retry",
+                "concurrency",
+                "breaker",
+                "attempt_timeout"
+            ]
         );
-        assert!(said.contains("up to 3 attempts, pauses from 50ms doubling to 2s"), "{said}");
+        assert!(
+            said.contains("up to 3 attempts, pauses from 50ms doubling to 2s"),
+            "{said}"
+        );
         assert!(Settings::default().describe().starts_with("nothing"));
     }
 }

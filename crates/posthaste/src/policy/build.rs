@@ -94,7 +94,9 @@ impl Builder {
 
     /// How many attempts at once, who waits, and who is shed.
     pub fn concurrency(self, concurrency: Concurrency) -> Self {
-        self.with(Strategy::Concurrency, |set| set.concurrency = Some(concurrency))
+        self.with(Strategy::Concurrency, |set| {
+            set.concurrency = Some(concurrency)
+        })
     }
 
     /// Not asking a callee that is ill.
@@ -105,7 +107,9 @@ impl Builder {
     /// The longest one attempt may take: 1 ms to 24 h, and less than the deadline. What takes longer is
     /// dropped, its effect unknown.
     pub fn attempt_timeout(self, time: Duration) -> Self {
-        self.with(Strategy::AttemptTimeout, |set| set.attempt_timeout = Some(time))
+        self.with(Strategy::AttemptTimeout, |set| {
+            set.attempt_timeout = Some(time)
+        })
     }
 
     /// Faults to inject, the first rule that applies. At most 64.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use posthaste_core::Result;
 use posthaste_core::policy::breaker;
 use posthaste_core::policy::engine::{Counts, Engine};
-use posthaste_core::policy::{Criticality, Refusal, Settings};
+use posthaste_core::policy::{Refusal, Settings};
 
 use super::build::Builder;
 use super::clock;
@@ -112,7 +112,8 @@ impl Policy {
     /// # Errors
     /// `Invalid` where they make no sense; then nothing has changed.
     pub fn reload(&self, settings: Settings) -> Result<()> {
-        self.room().change(|inner, now| inner.engine.reload(settings, now))
+        self.room()
+            .change(|inner, now| inner.engine.reload(settings, now))
     }
 
     /// Its name.
@@ -158,13 +159,13 @@ impl Policy {
         })
     }
 
-    /// Whether a call of this tier would be refused now, and why. Takes nothing: the next call may be
-    /// decided otherwise.
+    /// Whether a call would find no place now, or a breaker that is open, and which. Takes nothing: the
+    /// next call may be decided otherwise.
     ///
     /// # Errors
     /// The reason.
-    pub fn peek(&self, tier: Criticality) -> Result<(), Refusal> {
-        self.room().look(|inner, now| inner.engine.peek(now, tier))
+    pub fn peek(&self) -> Result<(), Refusal> {
+        self.room().look(|inner, now| inner.engine.peek(now))
     }
 
     /// Opens the circuit breaker by hand, until it is [joined](Self::join) again.

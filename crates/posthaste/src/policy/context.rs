@@ -229,11 +229,12 @@ impl Context {
     }
 
     pub(super) fn caller_number(&self) -> u64 {
-        self.text(|texts| texts.caller.as_deref()).map_or(0, |caller| {
-            let mut hasher = DefaultHasher::new();
-            caller.hash(&mut hasher);
-            hasher.finish()
-        })
+        self.text(|texts| texts.caller.as_deref())
+            .map_or(0, |caller| {
+                let mut hasher = DefaultHasher::new();
+                caller.hash(&mut hasher);
+                hasher.finish()
+            })
     }
 
     /// What to send along over HTTP, names in lower case. Made of what is left of the time now: ask for
@@ -344,7 +345,11 @@ fn is_traceparent(text: &str) -> bool {
         return false;
     };
     let whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    whole && *version != "ff" && (more.is_empty() || *version != "00") && some(trace) && some(parent)
+    whole
+        && *version != "ff"
+        && (more.is_empty() || *version != "00")
+        && some(trace)
+        && some(parent)
 }
 
 impl fmt::Debug for Context {

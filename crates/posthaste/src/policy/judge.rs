@@ -79,7 +79,7 @@ pub fn of_status(status: u16, retry_after: Option<&str>) -> Verdict {
         429 => Verdict::Throttled(asked),
         503 if retry_after.is_some() => Verdict::Throttled(asked),
         408 | 502 | 504 => Verdict::Unknown,
-        501 | 505 | 400..500 => Verdict::Fatal,
+        400..=499 | 501 | 505 => Verdict::Fatal,
         _ => Verdict::Retry,
     }
 }
@@ -92,7 +92,9 @@ fn pause(text: &str) -> Option<Duration> {
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let until = seconds_of(text)?;
-    Some(Duration::from_secs(until.saturating_sub(now.ok()?.as_secs())))
+    Some(Duration::from_secs(
+        until.saturating_sub(now.ok()?.as_secs()),
+    ))
 }
 
 /// The seconds since 1970 of a date in the preferred form of RFC 9110, 5.6.7:
@@ -106,7 +108,10 @@ fn seconds_of(date: &str) -> Option<u64> {
     let [day, month, year, time, "GMT"] = parts.as_slice() else {
         return None;
     };
-    let clock: Vec<u64> = time.split(':').map_while(|part| part.parse().ok()).collect();
+    let clock: Vec<u64> = time
+        .split(':')
+        .map_while(|part| part.parse().ok())
+        .collect();
     let [hour, minute, second] = clock.as_slice() else {
         return None;
     };
@@ -122,7 +127,8 @@ fn seconds_of(date: &str) -> Option<u64> {
     let month = u64::try_from(month).ok()? + 1;
     let shifted = if month > 2 { year } else { year - 1 };
     let from_march = (month + 9) % 12;
-    let days = shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400
+    let days = shifted * 365 + shifted / 4 - shifted / 100
+        + shifted / 400
         + (from_march * 153 + 2) / 5
         + day
         - 1;

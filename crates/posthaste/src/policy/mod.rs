@@ -63,7 +63,6 @@ mod context;
 mod error;
 mod judge;
 mod layer;
-mod mode;
 mod names;
 mod room;
 mod run;
@@ -84,7 +83,6 @@ pub use context::{
 pub use error::PolicyError;
 pub use judge::{AnyError, ByKind, Judge, of_status};
 pub use layer::{OnceLayer, OnceService, PolicyLayer, PolicyService};
-pub use mode::Mode;
 pub use names::Policies;
 pub use run::Attempt;
 pub use stale::{Served, Stale};

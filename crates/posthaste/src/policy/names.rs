@@ -1,7 +1,6 @@
 //! Policies by name, to find, reload and count them together.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use posthaste_core::policy::engine::Counts;
@@ -105,18 +104,40 @@ impl Policies {
                 text.sample("attempts_total", policy.name(), &[("ended", ended)], count);
             }
         }
-        text.family("again_total", "counter", "Attempts after the first, by why.");
+        text.family(
+            "again_total",
+            "counter",
+            "Attempts after the first, by why.",
+        );
         for (policy, counts) in &all {
-            text.sample("again_total", policy.name(), &[("why", "retry")], counts.retries);
-            text.sample("again_total", policy.name(), &[("why", "hedge")], counts.hedges);
+            text.sample(
+                "again_total",
+                policy.name(),
+                &[("why", "retry")],
+                counts.retries,
+            );
+            text.sample(
+                "again_total",
+                policy.name(),
+                &[("why", "hedge")],
+                counts.hedges,
+            );
         }
-        text.family("refused_total", "counter", "Attempts that were not made, by the reason.");
+        text.family(
+            "refused_total",
+            "counter",
+            "Attempts that were not made, by the reason.",
+        );
         for (policy, counts) in &all {
             for (reason, count) in Refusal::SLUGS.into_iter().zip(counts.refused) {
                 text.sample("refused_total", policy.name(), &[("reason", reason)], count);
             }
         }
-        text.family("stopped_total", "counter", "Failed calls that were not repeated, by the reason.");
+        text.family(
+            "stopped_total",
+            "counter",
+            "Failed calls that were not repeated, by the reason.",
+        );
         for (policy, counts) in &all {
             for (reason, count) in Stop::SLUGS.into_iter().zip(counts.stopped) {
                 text.sample("stopped_total", policy.name(), &[("reason", reason)], count);
@@ -139,9 +160,17 @@ impl Policies {
 type Gauge = (&'static str, &'static str, fn(&Places) -> u32);
 
 const GAUGES: [Gauge; 3] = [
-    ("limit", "How many attempts may run at once now.", |places| places.limit),
-    ("in_flight", "How many attempts run.", |places| places.in_flight),
-    ("waiting", "How many calls wait for a place.", |places| places.waiting),
+    (
+        "limit",
+        "How many attempts may run at once now.",
+        |places| places.limit,
+    ),
+    ("in_flight", "How many attempts run.", |places| {
+        places.in_flight
+    }),
+    ("waiting", "How many calls wait for a place.", |places| {
+        places.waiting
+    }),
 ];
 
 /// Prometheus' text format, by hand: families of samples, all of policies.
@@ -150,9 +179,7 @@ struct Metrics(String);
 
 impl Metrics {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string can't fail.
-        drop(write!(
-            self.0,
+        self.0.push_str(&format!(
             "# HELP posthaste_policy_{name} {help}\n# TYPE posthaste_policy_{name} {kind}\n"
         ));
     }
@@ -162,10 +189,12 @@ impl Metrics {
             .replace('\\', "\\\\")
             .replace('"', "\\\"")
             .replace('\n', "\\n");
-        drop(write!(self.0, "posthaste_policy_{name}{{policy=\"{policy}\""));
-        for (label, said) in labels {
-            drop(write!(self.0, ",{label}=\"{said}\""));
-        }
-        drop(writeln!(self.0, "}} {value}"));
+        let labels: String = labels
+            .iter()
+            .map(|(label, said)| format!(",{label}=\"{said}\""))
+            .collect();
+        self.0.push_str(&format!(
+            "posthaste_policy_{name}{{policy=\"{policy}\"{labels}}} {value}\n"
+        ));
     }
 }

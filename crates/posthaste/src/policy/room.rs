@@ -108,7 +108,8 @@ impl Held<'_> {
 
     fn give_back(&mut self, ended: Ended) {
         if let Some(permit) = self.permit.take() {
-            self.room.change(|inner, now| inner.engine.ended(now, permit, ended));
+            self.room
+                .change(|inner, now| inner.engine.ended(now, permit, ended));
         }
     }
 }
@@ -264,11 +265,12 @@ impl<'r> Waiting<'r> {
             if timer.as_ref().get_ref().as_ref().map(Sleep::deadline) != Some(due) {
                 timer.set(Some(sleep_until(due)));
             }
-            match timer.as_mut().as_pin_mut() {
-                // It is time: what was due is decided by looking again.
-                Some(sleep) if sleep.poll(polling).is_ready() => timer.set(None),
-                _ => return Poll::Pending,
+            let rings = timer.as_mut().as_pin_mut().map(|sleep| sleep.poll(polling));
+            if !matches!(rings, Some(Poll::Ready(()))) {
+                return Poll::Pending;
             }
+            // It is time: what was due is decided by looking again.
+            timer.set(None);
         }
     }
 

@@ -243,7 +243,10 @@ impl<J> Run<'_, J> {
         async move {
             let Some(work) = work else {
                 let rule = fault.map_or(0, |(rule, _)| rule);
-                return (Came::Injected(Refusal::Chaos { rule }), Ended::With(Verdict::Retry));
+                return (
+                    Came::Injected(Refusal::Chaos { rule }),
+                    Ended::With(Verdict::Retry),
+                );
             };
             let work = pin!(async {
                 if let Some((_, Fault::Delay(delay))) = fault {
@@ -256,9 +259,10 @@ impl<J> Run<'_, J> {
                     let had = must_end.map_or(0, |end| end.since(started));
                     (Came::TimedOut(Duration::from_nanos(had)), Ended::TimedOut)
                 }
-                (Some(_), Some((rule, Fault::Abort))) => {
-                    (Came::Injected(Refusal::Chaos { rule }), Ended::With(Verdict::Unknown))
-                }
+                (Some(_), Some((rule, Fault::Abort))) => (
+                    Came::Injected(Refusal::Chaos { rule }),
+                    Ended::With(Verdict::Unknown),
+                ),
                 (Some(result), _) => {
                     let verdict = self.judge.judge(&result);
                     (Came::Result(result), Ended::With(verdict))
