@@ -10,6 +10,7 @@ mod groups_adversity;
 mod groups_kept;
 mod hooked;
 mod open;
+mod policies;
 mod spans;
 mod sweep;
 mod tails;
