@@ -243,7 +243,7 @@ impl Breaker {
             Phase::Closed => Ok(self.pass()),
             Phase::Open { until, why } if now < until => Err(still_open(until, why, now)),
             Phase::Open { .. } => {
-                self.half_open();
+                self.half_open(now);
                 self.probe(now)
             }
             Phase::HalfOpen { .. } => self.probe(now),
@@ -304,8 +304,7 @@ impl Breaker {
     /// Ends an isolation. The callee may still be ill, so that probes go first.
     pub fn join(&mut self, now: MonoNs) {
         if matches!(self.phase, Phase::Isolated) {
-            self.seen.clear(now);
-            self.half_open();
+            self.half_open(now);
         }
     }
 
@@ -350,8 +349,10 @@ impl Breaker {
         self.changes += 1;
     }
 
-    fn half_open(&mut self) {
+    fn half_open(&mut self, now: MonoNs) {
         self.generation += 1;
+        // Nothing is counted from here until the ramp, which begins with an empty window.
+        self.seen.clear(now);
         for slot in &mut self.slots {
             slot.until = MonoNs(0);
         }
@@ -361,7 +362,6 @@ impl Breaker {
     #[cold]
     fn open(&mut self, now: MonoNs, why: Tripped) {
         self.generation += 1;
-        self.seen.clear(now);
         let until = now.plus(self.limits.open_ns);
         self.turn(Phase::Open { until, why });
     }
@@ -411,7 +411,6 @@ impl Breaker {
             self.phase = Phase::HalfOpen { succeeded };
         } else {
             self.generation += 1;
-            self.seen.clear(now);
             self.turn(if self.limits.ramp_ns == 0 {
                 Phase::Closed
             } else {

@@ -127,6 +127,15 @@ fn a_share_of_failures_opens_it_but_not_with_too_few_calls() {
 }
 
 #[test]
+fn a_window_smaller_than_the_fewest_calls_is_judged_when_it_is_full() {
+    let mut bench = Bench::new(rate(Window::Count(5), None, 20), 3);
+    bench.calls(4, FAILED);
+    bench.check(State::Closed);
+    bench.calls(1, FAILED);
+    bench.check(State::Open);
+}
+
+#[test]
 fn what_left_the_window_does_not_open_it() {
     let mut bench = Bench::new(rate(Window::Time(Duration::from_nanos(100)), None, 10), 3);
     bench.calls(9, FAILED);
@@ -289,6 +298,20 @@ fn a_bad_share_during_the_ramp_opens_it_again() {
         bench.breaker.tripped(),
         Some(Tripped::Failures { failed: 3, of: 5 })
     );
+}
+
+#[test]
+fn after_the_ramp_a_few_failures_are_too_few_again() {
+    let mut bench = Bench::new(rate(Window::Count(100), None, 20), 1);
+    bench.calls(20, FAILED);
+    bench.pass(OPEN_NS);
+    bench.calls(1, OK);
+    let out: Vec<_> = (0..19).map(|_| bench.begin()).collect();
+    bench.pass(RAMP_NS);
+    out.into_iter().for_each(|pass| bench.end(pass, FAILED));
+    bench.check(State::Closed);
+    bench.calls(1, FAILED);
+    bench.check(State::Open);
 }
 
 #[test]
