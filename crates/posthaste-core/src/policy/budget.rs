@@ -255,6 +255,16 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_deposits_are_taken_first() {
+        let mut budget = Budget::new(&set(0.5, 0.0), MonoNs(0));
+        for at in [0, 5 * SECOND] {
+            (0..4).for_each(|_| budget.deposit(MonoNs(at)));
+        }
+        assert_eq!(withdrawn(&mut budget, MonoNs(5 * SECOND), 2), 2);
+        assert_eq!(withdrawn(&mut budget, MonoNs(11 * SECOND), 9), 2);
+    }
+
+    #[test]
     fn the_floor_fills_at_its_pace_and_holds_a_second_or_one() {
         let check = |per_second: f64, full: u32, after_ns: u64, then: u32| {
             let mut budget = Budget::new(&set(0.1, per_second), MonoNs(0));

@@ -303,7 +303,8 @@ mod tests {
             hedge.reload(&set(quantile));
             let mut sorted = took;
             sorted.sort_unstable();
-            let above = (sorted.len() as f64 * (1.0 - quantile)) as usize;
+            let allowed = sorted.len() as f64 * (1.0 - quantile);
+            let above = (1..sorted.len()).take_while(|n| *n as f64 <= allowed).count();
             let exact = sorted[sorted.len() - 1 - above];
             let delay = hedge.delay_ns().expect("warm");
             let off = delay.abs_diff(exact) as f64 / exact as f64;
