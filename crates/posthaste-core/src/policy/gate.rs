@@ -17,8 +17,6 @@
 mod deadlines;
 mod list;
 mod reserve;
-#[cfg(test)]
-mod rig;
 mod room;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,9 @@ pub mod settings;
 pub mod throttle;
 pub mod verdict;
 
+#[cfg(test)]
+mod rig;
+
 pub use criticality::Criticality;
 pub use engine::Engine;
 pub use refusal::{Refusal, Stop};

@@ -3,10 +3,14 @@
 
 use crate::time::MonoNs;
 
-/// A window has at least so many durations, and at most ten for each place.
-const SAMPLES_MIN: f64 = 40.0;
+/// A window has ten durations for each place, but at least and at most so many.
+const SAMPLES_MIN: f64 = 100.0;
 /// With so many, the mean of exponentially distributed durations is known to a tenth.
 const SAMPLES_MAX: f64 = 250.0;
+/// While the limit ramps up, a window has two for each place, and at least so many.
+const SAMPLES_RAMP: f64 = 40.0;
+/// What is usual is learned from so many.
+const LEARNED: f64 = 300.0;
 /// A window that has gathered too little in so long is thrown away: calls are too rare to say
 /// anything of load.
 const RARE_NS: u64 = 10_000_000_000;
@@ -23,6 +27,9 @@ const PRESSED_NS: u64 = 10_000_000_000;
 const PRESSED_AGAIN_NS: u64 = 1_000_000_000;
 /// Above this a window does not confirm what is usual.
 const CONFIRMS: f64 = 1.2;
+/// The logarithm by which durations must have followed a halved limit, so that they are believed to
+/// depend on it: less than half's, because a fall begins at a window that was slow by chance, too.
+const FOLLOWED: f64 = 0.5;
 /// How many windows at the lowest limit it takes to believe that calls take so long.
 const AT_MIN: u32 = 20;
 
@@ -41,7 +48,10 @@ pub(super) struct Gradient {
     tolerance: f64,
     window: Window,
     /// The logarithm of what a call usually takes without load.
-    usual: Option<f64>,
+    usual: f64,
+    /// From how many durations that was learned; none until the first window was thrown away, in
+    /// which only those had ended that were short.
+    learned: Option<f64>,
     /// The last windows' logarithms, smoothed.
     smooth: f64,
     /// Since the start the limit has never been too high.
@@ -130,7 +140,8 @@ impl Gradient {
         Self {
             tolerance: tolerance.ln(),
             window: Window::open(now, 0),
-            usual: None,
+            usual: 0.0,
+            learned: None,
             smooth: 0.0,
             ramping: true,
             falling: None,
@@ -156,8 +167,12 @@ impl Gradient {
             return None;
         }
         self.window.add(seen);
-        let per_place = if self.ramping { 2.0 } else { 10.0 };
-        let wanted = (limit * per_place).clamp(SAMPLES_MIN, SAMPLES_MAX);
+        let (per_place, least) = if self.ramping {
+            (2.0, SAMPLES_RAMP)
+        } else {
+            (10.0, SAMPLES_MIN)
+        };
+        let wanted = (limit * per_place).clamp(least, SAMPLES_MAX);
         if !self.window.is_full(now, wanted) {
             if now.since(self.window.opened) >= RARE_NS {
                 self.window = Window::open(now, 0);
@@ -177,24 +192,20 @@ impl Gradient {
             return limit * FALL;
         }
         let short = window.sum / window.count.max(1.0);
-        let Some(usual) = self.usual else {
-            self.usual = Some(short);
-            self.smooth = short;
-            self.confirmed = now;
-            return self.grown(&window, limit, 0.0);
-        };
-        self.smooth += 0.3 * (short - self.smooth);
-        if let Some((part, before)) = self.dip.take() {
-            self.looked(now, usual, short, part, before);
+        if !self.learn(now, &window, short) {
             return limit;
         }
-        let usual = self.confirm(now, &window, usual);
-        let over = short - usual;
+        if let Some((part, before)) = self.dip.take() {
+            self.looked(now, short, part, before);
+            return limit;
+        }
+        self.confirm(now, &window);
+        let over = short - self.usual;
         if over <= self.tolerance {
             self.falling = None;
             self.at_min = 0;
             if now.since(self.confirmed) >= self.pressed_max && window.used {
-                let part = (usual - self.smooth).exp() * 0.85;
+                let part = (self.usual - self.smooth).exp() * 0.85;
                 self.dip = Some((part.clamp(0.5, 0.85), self.smooth));
             }
             return self.grown(&window, limit, over);
@@ -203,28 +214,46 @@ impl Gradient {
         self.fallen(now, limit, min, short, over)
     }
 
+    /// The first windows say what is usual. False until one has.
+    fn learn(&mut self, now: MonoNs, window: &Window, short: f64) -> bool {
+        let Some(learned) = self.learned else {
+            self.learned = Some(0.0);
+            self.smooth = short;
+            return false;
+        };
+        if learned <= 0.0 {
+            (self.usual, self.smooth, self.confirmed) = (short, short, now);
+        }
+        if learned < LEARNED && short - self.usual <= self.tolerance {
+            let sum = learned + window.count;
+            self.usual += (short - self.usual) * window.count / sum;
+            self.learned = Some(sum);
+        }
+        self.smooth += 0.3 * (short - self.smooth);
+        true
+    }
+
     /// What a window says of the usual time: that it is so, or that it is less.
-    fn confirm(&mut self, now: MonoNs, window: &Window, usual: f64) -> f64 {
+    fn confirm(&mut self, now: MonoNs, window: &Window) {
+        let usual = self.usual;
         if self.smooth < usual + CONFIRMS.ln() {
             self.confirmed = now;
             self.pressed_max = PRESSED_NS;
         }
         // A tenth less is chance. And a few cheap calls say nothing of what the others take.
         let few = window.peak <= 1 && !window.used;
-        if self.smooth >= usual - 0.1 || few {
-            return usual;
+        if self.smooth < usual - 0.1 && !few {
+            self.usual += 0.3 * (self.smooth - usual);
         }
-        let usual = usual + 0.3 * (self.smooth - usual);
-        self.usual = Some(usual);
-        usual
     }
 
     /// The end of a dip. `part` of the limit was in force; `before` is what calls took before it.
-    fn looked(&mut self, now: MonoNs, usual: f64, short: f64, part: f64, before: f64) {
+    fn looked(&mut self, now: MonoNs, short: f64, part: f64, before: f64) {
         self.confirmed = now;
+        let usual = self.usual;
         let followed = short < before + part.ln() / 2.0;
         if short < usual || !followed {
-            self.usual = Some((usual + short) / 2.0);
+            self.usual = (usual + short) / 2.0;
         }
         self.pressed_max = if short < usual - 0.15 {
             PRESSED_AGAIN_NS
@@ -238,11 +267,7 @@ impl Gradient {
             return limit;
         }
         let room = (1.0 - over / self.tolerance).clamp(0.0, 1.0);
-        let step = if self.ramping {
-            limit / 2.0
-        } else {
-            limit.sqrt()
-        };
+        let step = if self.ramping { limit } else { limit.sqrt() };
         limit + step * room
     }
 
@@ -252,10 +277,10 @@ impl Gradient {
         let fall = *self.falling.get_or_insert(Fall { limit, short });
         self.at_min = if limit <= min { self.at_min + 1 } else { 0 };
         let halved = limit <= fall.limit / 2.0;
-        let in_vain = short > fall.short + 0.5_f64.ln() / 2.0;
+        let in_vain = short > fall.short - FOLLOWED;
         if (halved && in_vain) || self.at_min >= AT_MIN {
-            self.usual = Some(short);
-            self.smooth = short;
+            self.usual = (short + self.smooth) / 2.0;
+            self.smooth = self.usual;
             self.falling = None;
             self.at_min = 0;
             self.confirmed = now;
