@@ -102,7 +102,7 @@ pub(super) struct Rig {
     pub(super) tallies: Vec<Tally>,
     /// The lowest and the highest limit that was seen.
     pub(super) limits: (u32, u32),
-    busy: usize,
+    pub(super) busy: usize,
     queue: VecDeque<usize>,
     calls: Vec<Call>,
     tickets: BTreeMap<Ticket, usize>,

@@ -188,3 +188,65 @@ fn unit(chance: u64) -> f64 {
 fn per_mille(probability: f64) -> u16 {
     (probability * 1e3).round() as u16
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rig::{Chance, MS, SECOND};
+    use super::*;
+    use Criticality::{BestEffort, Critical};
+
+    /// A thousand calls a second of one tier, of which `accepts` is the accepted share. How many were
+    /// sent of each that came.
+    fn calls(throttle: &mut Throttle, from: u64, seconds: u64, accepts: f64) -> f64 {
+        let mut chance = Chance(from);
+        let mut sent = 0_u32;
+        for ms in 0..seconds * 1_000 {
+            let now = MonoNs(from + ms * MS);
+            if throttle.admit(now, BestEffort, chance.draw()).is_ok() {
+                sent += 1;
+                throttle.ended(now, BestEffort, chance.unit() < accepts);
+            }
+        }
+        f64::from(sent) / (1e3 * seconds as f64)
+    }
+
+    fn throttle() -> Throttle {
+        Throttle::new(&settings::Throttle::default(), MonoNs(0))
+    }
+
+    #[test]
+    fn a_callee_that_refuses_is_asked_a_tenth_as_often_and_only_in_that_tier() {
+        let mut throttle = throttle();
+        assert!((calls(&mut throttle, 0, 5, 1.0) - 1.0).abs() < 1e-9);
+        calls(&mut throttle, 5 * SECOND, 20, 0.0);
+        let sent = calls(&mut throttle, 25 * SECOND, 10, 0.0);
+        assert!((0.08..0.12).contains(&sent), "{sent}");
+        let now = MonoNs(35 * SECOND);
+        assert_eq!(throttle.admit(now, Critical, 0), Ok(()));
+        let per_mille = 900;
+        let refusal = Refusal::Throttled {
+            tier: BestEffort,
+            per_mille,
+        };
+        assert_eq!(throttle.admit(now, BestEffort, 0), Err(refusal));
+    }
+
+    #[test]
+    fn after_a_recovery_everything_is_sent_within_two_seconds() {
+        let mut throttle = throttle();
+        calls(&mut throttle, 0, 20, 0.0);
+        calls(&mut throttle, 20 * SECOND, 2, 1.0);
+        let sent = calls(&mut throttle, 22 * SECOND, 5, 1.0);
+        assert!(sent > 0.999, "{sent}");
+    }
+
+    #[test]
+    fn half_refused_is_no_recovery_and_what_is_old_is_forgotten() {
+        let mut throttle = throttle();
+        calls(&mut throttle, 0, 20, 0.2);
+        let refuses = throttle.refuses(MonoNs(20 * SECOND), BestEffort);
+        assert!(refuses > 0.3, "{refuses}");
+        let later = MonoNs(31 * SECOND);
+        assert!(throttle.refuses(later, BestEffort) <= 0.0);
+    }
+}

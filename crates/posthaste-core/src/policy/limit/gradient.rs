@@ -147,7 +147,7 @@ impl Gradient {
             falling: None,
             at_min: 0,
             confirmed: now,
-            pressed_max: PRESSED_NS,
+            pressed_max: PRESSED_AGAIN_NS,
             dip: None,
         }
     }
@@ -202,7 +202,8 @@ impl Gradient {
         self.confirm(now, &window);
         let over = short - self.usual;
         if over <= self.tolerance {
-            self.falling = None;
+            // A fall is over where it began: one window that is well may be chance.
+            self.falling = self.falling.filter(|fall| limit < fall.limit);
             self.at_min = 0;
             if now.since(self.confirmed) >= self.pressed_max && window.used {
                 let part = (self.usual - self.smooth).exp() * 0.85;
@@ -252,7 +253,10 @@ impl Gradient {
         self.confirmed = now;
         let usual = self.usual;
         let followed = short < before + part.ln() / 2.0;
-        if short < usual || !followed {
+        // A shorter time was seen with more running than there will be; a longer one may be chance.
+        if short < usual - 0.1 {
+            self.usual = short;
+        } else if short < usual || !followed {
             self.usual = (usual + short) / 2.0;
         }
         self.pressed_max = if short < usual - 0.15 {
@@ -274,7 +278,9 @@ impl Gradient {
     /// Calls take longer than is well. Where half the limit does not make them shorter, that many
     /// calls are not the reason, and what they take now is usual.
     fn fallen(&mut self, now: MonoNs, limit: f64, min: f64, short: f64, over: f64) -> f64 {
-        let fall = *self.falling.get_or_insert(Fall { limit, short });
+        let fall = self.falling.get_or_insert(Fall { limit, short });
+        fall.short = fall.short.max(self.smooth);
+        let fall = *fall;
         self.at_min = if limit <= min { self.at_min + 1 } else { 0 };
         let halved = limit <= fall.limit / 2.0;
         let in_vain = short > fall.short - FOLLOWED;
