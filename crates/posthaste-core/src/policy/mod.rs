@@ -9,10 +9,16 @@
 pub mod breaker;
 pub mod budget;
 pub mod chaos;
+mod check;
 pub mod criticality;
 pub mod degrade;
+pub mod engine;
+pub mod gate;
 pub mod hedge;
+pub mod limit;
+pub mod order;
 pub mod pause;
+pub mod presets;
 pub mod rate;
 pub mod refusal;
 pub mod settings;

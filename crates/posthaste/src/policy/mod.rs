@@ -41,8 +41,7 @@
 //! | attempt timeout | the time of one attempt | [`Builder::attempt_timeout`] |
 //! | chaos | injects delays, errors and lost answers | [`settings::ChaosRule`], [`Policy::set_chaos`] |
 //!
-//! Around them stand a [fallback](Calling::run_or), a [stale value](Stale), and [degraded
-//! modes](Mode). What a result means is said by a [`Judge`]; without one, every error is of
+//! Around them stand a [fallback](Calling::run_or), a [stale value](Stale), and [degraded modes](Mode). What a result means is said by a [`Judge`]; without one, every error is of
 //! unknown effect, and a call is repeated only where its [`Context`] says that this is safe.
 //!
 //! # What it costs
@@ -63,6 +62,7 @@ mod context;
 mod error;
 mod judge;
 mod layer;
+mod mode;
 mod names;
 mod room;
 mod run;
@@ -71,6 +71,7 @@ mod sync;
 mod tell;
 
 pub use posthaste_core::policy::breaker::State as BreakerState;
+pub use posthaste_core::policy::degrade::Level;
 pub use posthaste_core::policy::engine::Counts;
 pub use posthaste_core::policy::{Criticality, Refusal, Settings, Stop, Verdict, settings};
 
@@ -83,6 +84,7 @@ pub use context::{
 pub use error::PolicyError;
 pub use judge::{AnyError, ByKind, Judge, of_status};
 pub use layer::{OnceLayer, OnceService, PolicyLayer, PolicyService};
+pub use mode::Mode;
 pub use names::Policies;
 pub use run::Attempt;
 pub use stale::{Served, Stale};
