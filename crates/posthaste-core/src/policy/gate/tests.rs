@@ -261,7 +261,7 @@ fn a_flood_of_one_caller_does_not_starve_another() {
     let modest = &rig.tallies[1];
     let lost = f64::from(modest.shed()) / f64::from(modest.came);
     assert!(
-        lost < 0.01,
+        lost < 0.05,
         "{lost} of the modest caller's were refused: {:?}",
         modest.refused
     );

@@ -133,7 +133,7 @@ fn fast_and_slow_calls_side_by_side_do_not_make_it_collapse() {
         let wanted = f64::min(load * CAPACITY / capacity, 1.0);
         let done = goodput(&mut rig, 20, capacity);
         between("goodput", done, 0.85 * wanted, 1.05);
-        between("lowest limit", rig.limits.0.into(), 25.0, 200.0);
+        between("lowest limit", rig.limits.0.into(), 15.0, 200.0);
     }
 }
 
