@@ -64,6 +64,7 @@ impl Tally {
         self.refused.values().sum()
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a place in a list")]
     pub(super) fn quantile_ms(&self, quantile: f64) -> f64 {
         let mut took = self.took.clone();
         took.sort_unstable();
