@@ -177,7 +177,7 @@ fn no_place_is_ever_lost_and_each_ticket_has_one_answer() {
                 0..=3 => {
                     let caller = chance.draw() % 3;
                     let deadline = now.plus(chance.draw() % (20 * MS));
-                    let deadline = (chance.draw() % 2 == 0).then_some(deadline);
+                    let deadline = chance.draw().is_multiple_of(2).then_some(deadline);
                     match gate.arrive(now, tier, caller, deadline) {
                         Arrived::Admitted(place) => running.push((None, place)),
                         Arrived::Waiting(ticket) => {
