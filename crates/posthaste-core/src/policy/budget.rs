@@ -4,7 +4,8 @@
 //! *decided*. One that still waits for its turn has been charged, so that a thousand of them do not
 //! come through together. Deposits lie in ten slices of the window, and a slice that is older than
 //! the window is worth nothing. Beside them a floor fills at a steady pace, for callers with few
-//! calls, and holds no more than a second's worth, or one token.
+//! calls, and holds no more than ten seconds' worth, or one token: so a caller with few calls may repeat one
+//! several times.
 //!
 //! Over any stretch of time T, the withdrawals are at most `ratio` × (the deposits in the stretch and
 //! in the window before it), plus `floor_per_second` × T, plus what the floor holds.
@@ -19,6 +20,9 @@ const SLICES: usize = 10;
 
 /// One token: a retry or a hedge.
 const TOKEN: u64 = 1_000_000_000;
+
+/// How much time's worth the floor holds.
+const HELD_NS: u64 = 10_000_000_000;
 
 /// A retry budget. See the [module](self).
 #[derive(Clone, Debug)]
@@ -173,16 +177,16 @@ impl Floor {
     #[expect(clippy::cast_possible_truncation, reason = "cut at the largest number")]
     fn new(per_second: f64, now: MonoNs) -> Self {
         let per_second = Self::sound(per_second);
-        // A second, or as long as one token takes: else there would never be a whole one.
+        // Or as long as one token takes: else there would never be a whole one.
         let token_ns = (TOKEN as f64 / per_second).ceil() as u64;
         Self {
             per_second,
             most: if per_second > 0.0 {
-                ((TOKEN as f64 * per_second) as u64).max(TOKEN)
+                ((HELD_NS as f64 * per_second) as u64).max(TOKEN)
             } else {
                 0
             },
-            kept_ns: token_ns.clamp(TOKEN, u64::MAX / 4),
+            kept_ns: token_ns.clamp(HELD_NS, u64::MAX / 4),
             spent_until: now.0,
         }
     }
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_fills_at_its_pace_and_holds_a_second_or_one() {
+    fn the_floor_fills_at_its_pace_and_holds_ten_seconds_or_one() {
         let check = |per_second: f64, full: u32, after_ns: u64, then: u32| {
             let mut budget = Budget::new(&set(0.1, per_second), MonoNs(0));
             assert_eq!(withdrawn(&mut budget, MonoNs(0), 5_000), full);
@@ -276,15 +280,16 @@ mod tests {
             assert_eq!(withdrawn(&mut budget, MonoNs(after_ns), 5_000), 1);
             assert_eq!(withdrawn(&mut budget, MonoNs(99 * SECOND), 5_000), full);
         };
-        check(1.0, 1, SECOND, 1);
-        check(0.25, 1, 4 * SECOND, 1);
-        check(20.0, 20, SECOND / 4, 5);
+        check(1.0, 10, SECOND, 1);
+        check(0.25, 2, 4 * SECOND, 1);
+        check(0.05, 1, 20 * SECOND, 1);
+        check(20.0, 200, SECOND / 4, 5);
     }
 
     #[test]
     fn a_floor_asked_every_nanosecond_still_fills() {
         let mut budget = Budget::new(&set(0.0, 0.5), MonoNs(0));
-        assert!(budget.withdraw(MonoNs(0)));
+        assert_eq!(withdrawn(&mut budget, MonoNs(0), 100), 5);
         for at in (0..2 * SECOND).step_by(7_777) {
             assert!(!budget.withdraw(MonoNs(at)));
         }
@@ -294,7 +299,7 @@ mod tests {
     #[test]
     fn a_full_floor_is_worth_a_whole_token_whatever_its_pace() {
         for step in 1..3_000 {
-            let pace = f64::from(step) / 3_000.0;
+            let pace = f64::from(step) / 30_000.0;
             let mut budget = Budget::new(&set(0.0, pace), MonoNs(5));
             assert!(budget.withdraw(MonoNs(5)), "{pace} a second");
             assert!(!budget.withdraw(MonoNs(5)), "{pace} a second");
@@ -363,7 +368,7 @@ mod tests {
                     let window = from.saturating_sub(10 * SECOND)..=*to;
                     let deposited = deposits.iter().filter(|at| window.contains(at)).count() as f64;
                     let stretch = (to - from) as f64 / 1e9;
-                    let reserve = if floor > 0.0 { floor.max(1.0) } else { 0.0 };
+                    let reserve = if floor > 0.0 { (10.0 * floor).max(1.0) } else { 0.0 };
                     let bound = ratio * deposited + floor * stretch + reserve;
                     prop_assert!(made <= bound + 1e-6, "{made} > {bound} in {from}..{to}");
                 }

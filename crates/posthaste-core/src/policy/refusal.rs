@@ -181,7 +181,7 @@ struct Ms(Duration);
 impl fmt::Display for Ms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.0.as_secs_f64() * 1e3;
-        if ms < 10.0 && self.0.subsec_micros() % 1_000 != 0 {
+        if ms < 10.0 && !self.0.subsec_micros().is_multiple_of(1_000) {
             write!(f, "{ms:.1} ms")
         } else {
             write!(f, "{ms:.0} ms")

@@ -83,7 +83,8 @@ pub enum Jitter {
 pub struct Budget {
     /// Retries and hedges for each first attempt. Default 0.1; 0 to 1.
     pub ratio: f64,
-    /// Retries a second that are always allowed, for callers with few calls. Default 1; 0 to 1,000.
+    /// Retries a second that are always allowed, for callers with few calls; what was not used in ten
+    /// seconds is kept. Default 1; 0 to 1,000.
     pub floor_per_second: f64,
     /// For how long a call's share is kept. Default 10 s; 1 s to 10 min.
     pub window: Duration,

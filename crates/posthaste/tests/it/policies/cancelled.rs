@@ -13,6 +13,10 @@ use super::shared::places;
 fn holding() -> Policy {
     Policy::named("test")
         .retry(settings::Retry::default())
+        .budget(settings::Budget {
+            ratio: 1.0,
+            ..settings::Budget::default()
+        })
         .hedge(settings::Hedge {
             warmup: 10,
             ..settings::Hedge::default()
