@@ -281,7 +281,7 @@ mod tests {
             assert_eq!(withdrawn(&mut budget, MonoNs(99 * SECOND), 5_000), full);
         };
         check(1.0, 10, SECOND, 1);
-        check(0.25, 2, 4 * SECOND, 1);
+        check(0.2, 2, 5 * SECOND, 1);
         check(0.05, 1, 20 * SECOND, 1);
         check(20.0, 200, SECOND / 4, 5);
     }

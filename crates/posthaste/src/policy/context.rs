@@ -91,6 +91,11 @@ impl Context {
         CURRENT.scope(self, work)
     }
 
+    /// Runs `work`, which does not wait, under this context.
+    pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), work)
+    }
+
     /// At most `time` from now on. Never widens.
     #[must_use]
     pub fn within(self, time: Duration) -> Self {

@@ -238,7 +238,11 @@ impl<J> Run<'_, J> {
         let work = match fault {
             // It is not made at all.
             Some((_, Fault::Error)) => None,
-            _ => Some(attempt.context.clone().over(work(attempt))),
+            _ => {
+                let context = attempt.context.clone();
+                let work = context.during(|| work(attempt));
+                Some(context.over(work))
+            }
         };
         async move {
             let Some(work) = work else {
