@@ -1,7 +1,4 @@
-//! The lock that a policy is held under, so that its interleavings can be tried one by one (feature
-//! `interleavings`, for tests only).
+//! The lock that a policy is held under. It is named here alone, so that the test `interleavings` can
+//! put one in its place whose orders it chooses.
 
-#[cfg(feature = "interleavings")]
-pub(super) use shuttle::sync::{Mutex, MutexGuard};
-#[cfg(not(feature = "interleavings"))]
 pub(super) use std::sync::{Mutex, MutexGuard};
