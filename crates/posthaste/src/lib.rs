@@ -42,6 +42,7 @@
 //! | publish events, and read a topic on | [`#[derive(Event)]`](derive@Event), [`Posthaste::publish`], [`event`] |
 //! | end an attempt | [`Done`](const@Done), [`Retry`], [`Snooze`], [`Cancel`], [`Dead`], [`HandlerError`] |
 //! | look and operate | [`Posthaste::job`], [`Posthaste::queues`], [`Posthaste::retry`], [`Posthaste::pause`] |
+//! | put a policy around a call, a kind of job or a server | [`policy`] |
 //! | test without waiting | [`testing`] |
 //!
 //! # Features
@@ -66,6 +67,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/events.md")]
 struct GuideToEvents;
+
+/// And what the guide to policies shows.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/policies.md")]
+struct GuideToPolicies;
 
 mod commit;
 mod consumer;

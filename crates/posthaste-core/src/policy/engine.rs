@@ -282,6 +282,20 @@ impl Engine {
         Ok(())
     }
 
+    /// How pressed it is for places: the share that is taken, and where calls wait, 1 and how many times
+    /// the queue's target its oldest has waited. 0 without a gate.
+    #[must_use]
+    pub fn pressure(&self, now: MonoNs) -> f64 {
+        let (Some(gate), Some(set)) = (&self.gate, &self.settings.concurrency) else {
+            return 0.0;
+        };
+        if gate.waiting() == 0 {
+            return f64::from(gate.in_flight()) / f64::from(gate.limit().max(1));
+        }
+        let target = set.queue.target.as_secs_f64();
+        1.0 + gate.queue_delay(now).as_secs_f64() / target
+    }
+
     /// What is asked before the place: the cheap ones first, and those that take something last.
     fn pass(&mut self, now: MonoNs, call: &Call, chance: u64) -> Result<(), Refusal> {
         if let Some(end) = call.deadline.filter(|end| *end <= now) {

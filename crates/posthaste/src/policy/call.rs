@@ -159,6 +159,14 @@ impl Policy {
         })
     }
 
+    /// How pressed it is for places, for a [`Mode`](super::Mode): the share of them that is taken, and
+    /// where calls wait, 1 and how many times as long as is well the queue's oldest has waited. 0 where it
+    /// limits nothing.
+    #[must_use]
+    pub fn pressure(&self) -> f64 {
+        self.room().look(|inner, now| inner.engine.pressure(now))
+    }
+
     /// Whether a call would find no place now, or a breaker that is open, and which. Takes nothing: the
     /// next call may be decided otherwise.
     ///
