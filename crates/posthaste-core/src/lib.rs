@@ -15,6 +15,7 @@ pub mod ids;
 pub mod job;
 pub mod limits;
 pub mod machine;
+pub mod plan;
 pub mod policy;
 pub mod port;
 pub mod suggest;

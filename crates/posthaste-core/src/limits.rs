@@ -192,3 +192,9 @@ pub const MOVED_EVENTS_MAX: usize = 500;
 /// Most groups whose first unfinished event one answer to `/metrics` looks up, those that are
 /// furthest behind first. For the others it does not say how long that has waited.
 pub const LAG_READS_MAX: usize = 256;
+/// Most workers that a plan of a queue's capacity goes to. Where more were needed it is refused as
+/// `invalid`.
+pub const PLAN_WORKERS_MAX: u32 = 100_000;
+/// How far back the measured pace of a queue reaches, in milliseconds: what is older counts less
+/// than a third (e to the power of −1), and ever less.
+pub const PACE_MS: u64 = 300_000;

@@ -1,6 +1,7 @@
 //! What people and pages are shown. Never on a hot path.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ids::{JobId, KindName, QueueName, Tag, WorkerName};
 use crate::job::{DeadReason, JobState, Payload, Priority, RetryRule};
@@ -75,7 +76,7 @@ pub struct JobPage {
 }
 
 /// One queue, its settings, and how many jobs it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct QueueView {
     /// Its name.
     pub name: QueueName,
@@ -93,6 +94,30 @@ pub struct QueueView {
     pub totals: Totals,
     /// Ready time of the job that has been available longest among the lanes' heads.
     pub oldest_ready: Option<WallMs>,
+    /// How fast it goes; `None` where nothing happened in it since the store was opened.
+    pub pace: Option<Pace>,
+}
+
+/// How fast a queue goes, as it was measured over the last minutes
+/// ([`PACE_MS`](crate::limits::PACE_MS)). Kept in memory only: measuring begins with the first job
+/// that moves after the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pace {
+    /// Over how long it was measured; after the last minutes, that.
+    pub measured: Duration,
+    /// Jobs that became ready each second: enqueued to run now, due, to be tried again, given back.
+    pub arrivals_per_second: f64,
+    /// How bursty they are: the index of dispersion of their counts in each second, 1 where they
+    /// arrive at random. `None` before ten seconds and ten jobs.
+    pub arrival_cv2: Option<f64>,
+    /// Attempts that were settled each second.
+    pub settled_per_second: f64,
+    /// From lease to settle, on average. `None` before the first.
+    pub service_mean: Option<Duration>,
+    /// How much that varies: its squared coefficient of variation. `None` before ten of them.
+    pub service_cv2: Option<f64>,
+    /// The most jobs that ran at once in the last five to ten minutes.
+    pub running_most: u64,
 }
 
 /// What happened since the store was created. These balance at every instant:

@@ -262,7 +262,7 @@ impl Sequencer {
                 self.let_out(held, Effect::Listed(reply, rows, next));
             }
             Ask::Queues(reply) => {
-                let queues = self.machine.queues();
+                let queues = self.machine.queues(self.shared.clock.now().mono);
                 self.let_out(held, Effect::Queues(reply, queues));
             }
             Ask::Health(reply) => {

@@ -98,7 +98,7 @@ mod worker;
 
 pub use posthaste_core as core;
 pub use posthaste_core::command::{Edit, QueueSettings};
-pub use posthaste_core::view::{Health, JobFilter, JobPage, JobView, QueueView};
+pub use posthaste_core::view::{Health, JobFilter, JobPage, JobView, Pace, QueueView};
 pub use posthaste_core::{
     Backoff, Command, Committed, DeadReason, Error, ErrorKind, JobId, JobState, Outcome, Payload,
     Published, Result, Store, duration,

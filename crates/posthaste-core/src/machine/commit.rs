@@ -89,6 +89,7 @@ impl Machine {
             }
         }
         self.keep();
+        self.keep_samples(moment.mono);
         self.trim(&mut course, 2 * actions.len() + 2);
         Ok(())
     }
@@ -150,7 +151,11 @@ impl Machine {
 
     /// Makes a fact so, and hands it on.
     pub(super) fn put<'a>(&mut self, fact: Fact<'a>, course: &mut Course<'_, 'a>) {
-        self.evolve(&fact, course.moment.mono);
+        let mono = course.moment.mono;
+        let served_ms = self.served_ms(&fact, mono);
+        self.decides = true;
+        self.evolve(&fact, mono);
+        self.measure(&fact, served_ms, mono);
         course.facts.push(fact);
     }
 

@@ -5,6 +5,7 @@ use crate::job::JobState;
 use crate::machine::fact::{Cause, Fact, Place, QueueConfig, Slot, Summary};
 use crate::machine::keys::Key;
 use crate::machine::life::{Life, clears_unreadable, count, keeps_lease};
+use crate::machine::pace::stamp;
 use crate::machine::rows::{Mark, NONE, Row};
 use crate::machine::state::{Held, Machine, Profile};
 use crate::machine::undo::Undo;
@@ -94,6 +95,7 @@ impl Machine {
                     lease_ms,
                     worker,
                     local,
+                    since: if self.decides { stamp(mono) } else { 0 },
                     end: mono.plus(u64::from(lease_ms)),
                 };
                 self.last_token = self.last_token.max(token.0);

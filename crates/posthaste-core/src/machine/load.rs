@@ -67,6 +67,7 @@ impl Machine {
                 lease_ms: lease.lease_ms,
                 worker: self.worker_made(&lease.worker),
                 local: lease.local,
+                since: 0,
                 end: mono.plus(u64::from(lease.lease_ms)),
             };
             self.set_lease(slot, Some(held));

@@ -23,6 +23,7 @@ mod links;
 mod load;
 mod names;
 mod operate;
+mod pace;
 mod page;
 mod pool;
 mod remembered;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::machine::fact::QueueConfig;
+use crate::machine::pace::Pace;
 use crate::machine::rows::{List, NONE};
 use crate::machine::state::{Lane, LaneKey, Machine, Profile, Queue};
 use crate::machine::undo::Undo;
@@ -28,6 +29,7 @@ impl Machine {
             held: [0; 7],
             lanes: Vec::new(),
             marked: false,
+            pace: Pace::default(),
         };
         self.queues.push(queue);
         if self.recording {

@@ -6,7 +6,7 @@ use crate::limits::{PAGE_EXAMINED_MAX, PAGE_MAX};
 use crate::machine::fact::Slot;
 use crate::machine::rows::{NONE, Row};
 use crate::machine::state::{LaneKey, Machine};
-use crate::time::WallMs;
+use crate::time::{MonoMs, WallMs};
 use crate::view::{JobFilter, QueueView};
 
 /// In a cursor: it walks a list of ended jobs, not the rows.
@@ -116,14 +116,15 @@ impl Machine {
         (slot != NONE).then_some(ENDED | u64::from(slot))
     }
 
-    /// Every queue, by name.
+    /// Every queue, by name, and how fast it goes by now.
     #[must_use]
-    pub fn queues(&self) -> Vec<QueueView> {
+    pub fn queues(&self, mono: MonoMs) -> Vec<QueueView> {
         let by_name = self.queue_ids.values();
-        by_name.filter_map(|id| self.queue_view(*id)).collect()
+        let views = by_name.filter_map(|id| self.queue_view(*id, mono));
+        views.collect()
     }
 
-    fn queue_view(&self, id: u32) -> Option<QueueView> {
+    fn queue_view(&self, id: u32, mono: MonoMs) -> Option<QueueView> {
         let queue = &self.queues[id as usize];
         let ready = |lane: &u32| self.rows.get(self.first_of(*lane)).at();
         let oldest: Option<WallMs> = queue.lanes.iter().map(ready).min();
@@ -136,6 +137,7 @@ impl Machine {
             held: queue.held,
             totals: queue.totals,
             oldest_ready: oldest,
+            pace: self.pace(id as usize, mono),
         })
     }
 }

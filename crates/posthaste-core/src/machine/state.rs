@@ -14,6 +14,7 @@ use crate::machine::groups::Groups;
 use crate::machine::hash::Sides;
 use crate::machine::ids::Ids;
 use crate::machine::keys::Keys;
+use crate::machine::pace::{Pace, Sample};
 use crate::machine::pool::Pool;
 use crate::machine::rows::{List, Mark, NONE, Row, Rows};
 use crate::machine::seen::Events;
@@ -50,6 +51,7 @@ pub(super) struct Queue {
     pub(super) lanes: Vec<u32>,
     /// It is in `Machine::ready`.
     pub(super) marked: bool,
+    pub(super) pace: Pace,
 }
 
 /// The newest lease of a job. It counts until a newer one, even past its end.
@@ -59,6 +61,8 @@ pub(super) struct Held {
     pub(super) lease_ms: u32,
     pub(super) worker: u32,
     pub(super) local: bool,
+    /// When it began, by [`stamp`](crate::machine::pace::stamp).
+    pub(super) since: u32,
     pub(super) end: MonoMs,
 }
 
@@ -198,6 +202,10 @@ pub struct Machine {
     pub(super) ready: Vec<u32>,
     pub(super) undo: Vec<Undo>,
     pub(super) recording: bool,
+    /// What was measured in a commit that may yet be taken back, by queue.
+    pub(super) samples: Vec<(usize, Sample)>,
+    /// Something was decided: what is made so is no longer what an earlier process decided.
+    pub(super) decides: bool,
     /// The queue whose totals were recorded last.
     pub(super) recorded: u32,
     /// Rows are being loaded: lanes and lists are linked afterwards.
@@ -265,6 +273,8 @@ impl Machine {
             ready: Vec::new(),
             undo: Vec::new(),
             recording: false,
+            samples: Vec::new(),
+            decides: false,
             recorded: NONE,
             loading: false,
             walk: 0,

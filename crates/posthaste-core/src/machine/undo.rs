@@ -136,6 +136,7 @@ impl Machine {
             self.step_back(step);
         }
         self.undo = undo;
+        self.samples.clear();
         self.last_lane = NONE;
         self.last_token = begun.last_token;
         self.last_order = begun.last_order;

@@ -5,6 +5,7 @@
 //! and a snapshot of it must load to the same.
 
 mod groups;
+mod pace;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -136,6 +137,8 @@ impl Story {
             "tick" => self.tick(),
             "show" => self.show(&words),
             "totals" => self.totals(),
+            "pace" => self.pace(),
+            "reopen" => self.reopen(),
             "topics" => self.topics(),
             "untaken" => self.untaken(&words),
             "take" => self.take(&words),
@@ -278,7 +281,7 @@ impl Story {
 
     /// The totals of the queue q that are not 0.
     fn totals(&self) -> String {
-        let queues = self.machine.queues();
+        let queues = self.machine.queues(self.moment.mono);
         let queue = queues.iter().find(|queue| queue.name.as_str() == "q");
         let t = queue.expect("there is a queue q").totals;
         let all = [
@@ -470,10 +473,12 @@ impl Story {
         for fact in &self.facts {
             replayed.evolve(fact, MonoMs(0));
         }
+        pace::unmeasured(&replayed);
         let saved = self.machine.export();
         assert!(replayed.export() == saved, "replayed otherwise");
         let mut loaded = Machine::with_bounds(bounds);
         load(&mut loaded, &saved, MonoMs(0));
+        pace::unmeasured(&loaded);
         assert!(loaded.export() == saved, "loaded otherwise");
     }
 }

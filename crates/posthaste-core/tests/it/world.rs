@@ -216,7 +216,7 @@ impl World {
         assert_eq!(view.attempt, grant.attempt);
         assert!(claim.kinds.is_empty() || claim.kinds.contains(&view.kind));
         assert!(claim.queues.iter().any(|(queue, _)| *queue == view.queue));
-        let queues = self.machine.queues();
+        let queues = self.machine.queues(self.moment.mono);
         let queue = queues.iter().find(|q| q.name.as_str() == view.queue);
         let queue = queue.expect("a job's queue exists");
         let running = queue.held[JobState::Running as usize];

@@ -14,6 +14,7 @@ mod fault;
 mod groups;
 mod jobs;
 mod payload;
+mod plan;
 pub(crate) mod print;
 mod publish;
 mod queues;
@@ -78,6 +79,8 @@ enum Command {
     /// List queues, and set what they may do
     #[command(subcommand)]
     Queues(queues::Command),
+    /// Reckon how many workers a queue needs, and what it could do more
+    Plan(plan::Args),
     /// List, show, bring back and delete dead jobs
     #[command(subcommand)]
     Dead(dead::Command),
@@ -203,6 +206,7 @@ async fn run(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Work(args) => work::run(args, global).await,
         Command::Jobs(command) => jobs::run(command, global).await,
         Command::Queues(command) => queues::run(command, global).await,
+        Command::Plan(args) => plan::run(args, global).await,
         Command::Topics(command) => topics::run(command, global).await,
         Command::Groups(command) => groups::run(command, global).await,
         Command::Publish(args) => publish::run(*args, global).await,

@@ -1,5 +1,7 @@
 //! `GET /metrics`: the Prometheus text format, written by hand.
 
+mod pace;
+
 use std::cmp::Reverse;
 
 use axum::extract::State;
@@ -25,6 +27,7 @@ pub(super) async fn metrics(State(served): State<Served>) -> Answer {
     let mut page = Page::default();
     page.store(&health);
     page.queues(&queues, mint::now());
+    pace::put(&mut page, &queues);
     page.groups(&groups, &waited);
     Ok(([(header::CONTENT_TYPE, TEXT)], page.0).into_response())
 }
@@ -61,7 +64,7 @@ impl Page {
         self.0.push_str(&lines);
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         self.0.push_str("posthaste_");
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {

@@ -4,6 +4,7 @@ mod abuse;
 mod bad_input;
 mod binary;
 mod browser;
+mod capacity;
 mod client;
 mod command_line;
 mod conformance;

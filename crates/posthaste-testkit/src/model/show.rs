@@ -59,6 +59,7 @@ impl Model {
             held: JobState::ALL.map(held),
             totals: queue.totals,
             oldest_ready: ready.map(|row| row.ready).min(),
+            pace: None,
         }
     }
 

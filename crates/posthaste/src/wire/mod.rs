@@ -22,6 +22,7 @@ mod group;
 mod job;
 mod lease;
 mod names;
+mod pace;
 mod page;
 mod parse;
 mod payload;
@@ -48,6 +49,7 @@ pub use lease::{
     Heartbeat, HeartbeatResult, HeartbeatResults, LeaseAsk, LeasedJob, LeasedJobs, QueueAsk, Status,
 };
 pub use names::Metadata;
+pub use pace::Pace;
 pub use page::{EventPage, Gap, ReadFrom, WrittenPage};
 pub use parse::{check_depth, parse, parse_one_or_many};
 pub use problem::{Problem, status};

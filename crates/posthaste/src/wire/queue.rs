@@ -3,7 +3,7 @@
 use posthaste_core::{JobState, QueueName, Result, command, view};
 use serde::{Deserialize, Serialize};
 
-use super::{Instant, Span};
+use super::{Instant, Pace, Span};
 
 /// What to change of a queue: `PUT /v1/queues/{queue}`. What is absent stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,14 +78,14 @@ impl ConfigureQueue {
 }
 
 /// The answer to `GET /v1/queues`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Queues {
     /// Every queue, by name.
     pub queues: Vec<QueueView>,
 }
 
 /// One queue, its settings, and how many jobs it holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueView {
     /// Its name.
     pub name: String,
@@ -116,6 +116,9 @@ pub struct QueueView {
     /// Ready time of the job that has been available longest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_ready: Option<Instant>,
+    /// How fast it goes. Absent where nothing happened in it since the store was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
 }
 
 /// What happened in a queue since the store was created.
@@ -169,6 +172,7 @@ impl QueueView {
                 lapsed: totals.lapsed,
             },
             oldest_ready: queue.oldest_ready.map(Instant),
+            pace: Pace::write(queue),
         }
     }
 
@@ -204,6 +208,7 @@ impl QueueView {
                 lapsed: totals.lapsed,
             },
             oldest_ready: self.oldest_ready.map(|at| at.0),
+            pace: self.pace.map(Pace::read),
         })
     }
 }
