@@ -15,7 +15,7 @@
 //! };
 //! let plan = plan(&load)?;
 //! assert!((plan.now.utilisation - 0.8).abs() < 1e-9);
-//! assert_eq!(plan.workers_needed, Some(14));
+//! assert_eq!(plan.workers_needed, Some(13));
 //! # Ok::<(), posthaste_core::Error>(())
 //! ```
 

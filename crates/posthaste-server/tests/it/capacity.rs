@@ -204,8 +204,8 @@ fn figures_that_are_typed_in_need_no_server() {
         "utilisation  80 %",
         "backlog      10000, gone in 5m33s",
         "headroom     30 more a second",
-        "needed       14",
-        "advice       add 2 workers: it takes 14 to wait at most 100ms",
+        "needed       13",
+        "advice       add 1 worker: it takes 13 to wait at most 100ms",
     ] {
         assert!(told.lines().any(|it| it == line), "{line} in {told}");
     }

@@ -105,26 +105,26 @@ mod tests {
             11,
             Some(100),
             "add 1 worker: the backlog grows by 2 a second; at least 12 workers to keep up, \
-             and 14 to wait at most 100ms",
+             and 15 to wait at most 100ms",
         );
         check(
             112.0,
             12,
             Some(100),
-            "add 2 workers: it takes 14 to wait at most 100ms",
+            "add 3 workers: it takes 15 to wait at most 100ms",
         );
         check(
             112.0,
-            14,
+            15,
             Some(100),
             "enough, with none to spare: without one of them jobs wait longer than 100ms; \
              add one to withstand its loss",
         );
         check(
             112.0,
-            15,
+            16,
             Some(100),
-            "enough, and still so without one of them (it takes 14)",
+            "enough, and still so without one of them (it takes 15)",
         );
         check(
             112.0,
@@ -155,6 +155,6 @@ mod tests {
             ..Load::new(112.0, Duration::from_millis(100), 40)
         };
         let told = advice(&load, &plan(&load).expect("it can be planned"));
-        assert!(told.starts_with("enough: 14 would do, and "), "{told}");
+        assert!(told.starts_with("enough: 15 would do, and "), "{told}");
     }
 }

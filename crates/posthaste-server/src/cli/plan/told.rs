@@ -35,12 +35,9 @@ pub(super) fn one(planned: &Planned, as_json: bool) {
         ("utilisation", percent(plan.now.utilisation)),
         ("wait", wait(load, &plan.now)),
         ("backlog", backlog(load, &plan.now)),
-        (
-            "headroom",
-            format!("{} more a second", number(plan.headroom_per_second)),
-        ),
+        ("headroom", more(plan.headroom_per_second)),
     ]);
-    if let (Some(target), Some(needed), Some(more)) = (
+    if let (Some(target), Some(needed), Some(more_arrive)) = (
         load.target_wait,
         plan.workers_needed,
         plan.headroom_to_target_per_second,
@@ -49,11 +46,8 @@ pub(super) fn one(planned: &Planned, as_json: bool) {
             Some(true) => "met",
             _ => "missed",
         };
-        let (target, more) = (time(target), number(more));
-        lines.push((
-            "target",
-            format!("{target} at {}: {met}, {more} more a second", at(load)),
-        ));
+        let (target, more) = (time(target), more(more_arrive));
+        lines.push(("target", format!("{target} at {}: {met}, {more}", at(load))));
         lines.push(("needed", needed.to_string()));
     }
     let less = plan.one_less.as_ref().map_or_else(
@@ -202,6 +196,14 @@ fn backlog(load: &Load, outlook: &Outlook) -> String {
         _ if load.backlog == 0 => "none".to_owned(),
         Some(drain) => format!("{}, gone in {}", load.backlog, time(drain)),
         None => format!("{}, never gone", load.backlog),
+    }
+}
+
+fn more(headroom: f64) -> String {
+    if headroom < 0.0 {
+        format!("{} a second too many", number(-headroom))
+    } else {
+        format!("{} more a second", number(headroom))
     }
 }
 
