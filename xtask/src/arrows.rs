@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::report::Found;
 
 /// Every crate of the workspace with those of our own that it may depend on.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("posthaste-core", &[]),
     ("posthaste-derive", &["posthaste-core"]),
     ("posthaste-log", &["posthaste-core"]),
@@ -19,8 +19,14 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     (
         "posthaste-server",
-        &["posthaste", "posthaste-core", "posthaste-log"],
+        &[
+            "posthaste",
+            "posthaste-core",
+            "posthaste-log",
+            "posthaste-sim",
+        ],
     ),
+    ("posthaste-sim", &["posthaste-core"]),
     ("posthaste-testkit", &["posthaste-core", "posthaste-log"]),
     ("posthaste-torture", &[]),
     ("xtask", &[]),
@@ -30,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 const TESTS_ONLY: &str = "posthaste-testkit";
 
 /// What may be nowhere below a crate: (crate, with which features, names, why).
-const FORBIDDEN: [(&str, &str, &[&str], &str); 4] = [
+const FORBIDDEN: [(&str, &str, &[&str], &str); 5] = [
     (
         "posthaste-core",
         "--all-features",
@@ -51,6 +57,12 @@ const FORBIDDEN: [(&str, &str, &[&str], &str); 4] = [
             "serde_json",
         ],
         "the core is pure: no I/O, no clock, no threads, no randomness",
+    ),
+    (
+        "posthaste-sim",
+        "--all-features",
+        &["tokio", "mio", "libc", "rustix", "getrandom", "rand"],
+        "the simulator runs on virtual time and on chance from a seed",
     ),
     (
         "posthaste-log",
