@@ -159,9 +159,11 @@ impl PolicyForm {
         };
         let settings = Settings {
             deadline: self.deadline.over("deadline", base.deadline, wait)?,
-            attempt_timeout: self
-                .attempt_timeout
-                .over("attempt_timeout", base.attempt_timeout, wait)?,
+            attempt_timeout: self.attempt_timeout.over(
+                "attempt_timeout",
+                base.attempt_timeout,
+                wait,
+            )?,
             retry: self.retry.over("retry", base.retry, RetryForm::over)?,
             budget: match &self.budget {
                 Some(form) => form.over(base.budget),
@@ -172,9 +174,11 @@ impl PolicyForm {
                 .throttle
                 .over("throttle", base.throttle, ThrottleForm::over)?,
             rate: self.rate.over("rate", base.rate, RateForm::over)?,
-            concurrency: self
-                .concurrency
-                .over("concurrency", base.concurrency, ConcurrencyForm::over)?,
+            concurrency: self.concurrency.over(
+                "concurrency",
+                base.concurrency,
+                ConcurrencyForm::over,
+            )?,
             breaker: self
                 .breaker
                 .over("breaker", base.breaker, BreakerForm::over)?,
@@ -214,11 +218,8 @@ fn preset(word: &str) -> Result<Settings> {
         "server" | "serving" => Settings::serving(),
         "naive" => Settings::naive(),
         _ => {
-            return Err(
-                invalid(format!("policy is {word:?}, which is no preset")).next(
-                    "use default (for callers), server (for what is called), naive, or none",
-                ),
-            );
+            return Err(invalid(format!("policy is {word:?}, which is no preset"))
+                .next("use default (for callers), server (for what is called), naive, or none"));
         }
     })
 }
@@ -344,23 +345,24 @@ impl RateForm {
 
 impl ChaosForm {
     fn rule(&self) -> Result<ChaosRule> {
-        let fault = match (self.fault.as_str(), self.delay) {
-            ("error", None) => Fault::Error,
-            ("abort", None) => Fault::Abort,
-            ("delay", Some(Wait(delay))) => Fault::Delay(delay),
-            ("delay", None) => {
-                return Err(invalid("chaos has a delay without saying how long")
-                    .next("write fault = \"delay\" and delay = \"100ms\""));
-            }
-            ("error" | "abort", Some(_)) => {
-                return Err(invalid("chaos has a delay beside another fault")
-                    .next("write it as two rules"));
-            }
-            (word, _) => {
-                return Err(invalid(format!("chaos.fault is {word:?}"))
-                    .next("use delay, error or abort"));
-            }
-        };
+        let fault =
+            match (self.fault.as_str(), self.delay) {
+                ("error", None) => Fault::Error,
+                ("abort", None) => Fault::Abort,
+                ("delay", Some(Wait(delay))) => Fault::Delay(delay),
+                ("delay", None) => {
+                    return Err(invalid("chaos has a delay without saying how long")
+                        .next("write fault = \"delay\" and delay = \"100ms\""));
+                }
+                ("error" | "abort", Some(_)) => {
+                    return Err(invalid("chaos has a delay beside another fault")
+                        .next("write it as two rules"));
+                }
+                (word, _) => {
+                    return Err(invalid(format!("chaos.fault is {word:?}"))
+                        .next("use delay, error or abort"));
+                }
+            };
         Ok(ChaosRule {
             tag: self.tag.clone(),
             rate: self.rate,

@@ -7,8 +7,8 @@ use posthaste_core::policy::settings::{Breaker, Trip, Window};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::parts::{Wait, or};
 use super::invalid;
+use super::parts::{Wait, or};
 
 /// As [`Breaker`]: either so many failures in a row (`consecutive`), or a share in a window.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,7 +145,8 @@ impl<'de> Deserialize<'de> for WindowForm {
             }
             fn visit_i64<E: de::Error>(self, calls: i64) -> Result<WindowForm, E> {
                 let wrong = |_| E::invalid_value(de::Unexpected::Signed(calls), &self);
-                self.visit_u64(u64::try_from(calls).map_err(wrong)?)
+                let calls = u64::try_from(calls).map_err(wrong)?;
+                self.visit_u64(calls)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WindowForm, E> {
                 let wrong = |_| E::invalid_value(de::Unexpected::Str(text), &self);

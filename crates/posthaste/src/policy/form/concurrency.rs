@@ -71,9 +71,15 @@ impl ConcurrencyForm {
         match base {
             Limit::Static(places) => {
                 let moves = [self.initial, self.min, self.max];
-                self.only(moves.iter().all(Option::is_none), "a fixed limit does not move")?;
+                self.only(
+                    moves.iter().all(Option::is_none),
+                    "a fixed limit does not move",
+                )?;
                 self.only(self.decrease.is_none(), "a fixed limit does not fall")?;
-                self.only(self.tolerance.is_none(), "a fixed limit looks at no duration")?;
+                self.only(
+                    self.tolerance.is_none(),
+                    "a fixed limit looks at no duration",
+                )?;
                 Ok(Limit::Static(places))
             }
             Limit::Aimd {
@@ -186,7 +192,8 @@ impl<'de> Deserialize<'de> for LimitForm {
             }
             fn visit_i64<E: de::Error>(self, places: i64) -> Result<LimitForm, E> {
                 let wrong = |_| E::invalid_value(de::Unexpected::Signed(places), &self);
-                self.visit_u64(u64::try_from(places).map_err(wrong)?)
+                let places = u64::try_from(places).map_err(wrong)?;
+                self.visit_u64(places)
             }
             fn visit_str<E: de::Error>(self, word: &str) -> Result<LimitForm, E> {
                 match word {
