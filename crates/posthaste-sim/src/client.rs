@@ -2,7 +2,8 @@
 
 use posthaste_core::Result;
 use posthaste_core::policy::Criticality;
-use posthaste_core::policy::engine::{Admit, Ask, Call, Engine, Next, Permit, Ticket};
+use posthaste_core::policy::engine::{Admit, Ask, Call, Engine, Next, Permit};
+use posthaste_core::policy::gate::Ticket;
 use posthaste_core::policy::settings::Fault;
 use posthaste_core::policy::verdict::{Ended, Verdict};
 use posthaste_core::time::MonoNs;
@@ -177,7 +178,8 @@ impl Clients {
             return;
         };
         let client = call.client;
-        if permit.fault() == Some(Fault::Error) {
+        let fault = permit.fault().map(|(_, fault)| fault);
+        if fault == Some(Fault::Error) {
             let ended = Ended::With(Verdict::Retry);
             let engine = &mut self.clients[client as usize].engine;
             engine.ended(stage.now, permit, ended);
@@ -186,8 +188,8 @@ impl Clients {
         let mut message = Message::unwanted(client, call.tier, stage.now);
         message.deadline = permit.must_end().or(call.call.deadline());
         message.waits = Some((key, permit));
-        message.lost = permit.fault() == Some(Fault::Abort);
-        if let Some(Fault::Delay(delay)) = permit.fault() {
+        message.lost = fault == Some(Fault::Abort);
+        if let Some(Fault::Delay(delay)) = fault {
             message.sent = message.sent.after(delay);
         }
         let sent = send(stage, message);
@@ -306,20 +308,28 @@ impl Clients {
     fn go_on(&mut self, stage: &mut Stage<'_>, number: u32) {
         loop {
             let client = &mut self.clients[number as usize];
-            let Some((ticket, told)) = client.engine.next(stage.now, self.chance.draw()) else {
+            let Some((ticket, told)) = client.engine.next(stage.now) else {
                 break;
             };
-            let found = client.waiting.iter().position(|(held, _)| *held == ticket);
-            let Some(place) = found else {
+            let found = client.waiting.iter().position(|held| held.0 == ticket);
+            let Some(found) = found else {
                 continue;
             };
-            let (_, key) = client.waiting.swap_remove(place);
-            if let Some(call) = self.calls.get(key) {
-                call.waiting -= 1;
-            }
-            match told {
-                Ok(permit) => self.send(stage, key, permit),
-                Err(_) => self.refused(stage, key),
+            let (_, key) = client.waiting.swap_remove(found);
+            let Some(call) = self.calls.get(key) else {
+                continue;
+            };
+            call.waiting -= 1;
+            let chance = self.chance.draw();
+            let admit = match told {
+                Ok(place) => client
+                    .engine
+                    .enter(stage.now, &call.call, Some(place), chance),
+                Err(refusal) => Admit::Refused(refusal),
+            };
+            match admit {
+                Admit::Run(permit) => self.send(stage, key, permit),
+                Admit::Wait(_) | Admit::Refused(_) => self.refused(stage, key),
             }
         }
         let client = &mut self.clients[number as usize];

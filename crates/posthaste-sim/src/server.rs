@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 
 use posthaste_core::Result;
-use posthaste_core::policy::engine::{Admit, Ask, Engine, Permit, Ticket};
+use posthaste_core::policy::engine::{Admit, Ask, Call, Engine, Permit};
+use posthaste_core::policy::gate::Ticket;
 use posthaste_core::policy::verdict::{Ended, Verdict};
 use posthaste_core::time::MonoNs;
 
@@ -22,7 +23,7 @@ const BACKLOG_MAX: usize = 100_000;
 pub(crate) struct Server {
     engine: Option<Engine>,
     /// Who waits for a place.
-    waiting: Vec<(Ticket, Key)>,
+    waiting: Vec<(Ticket, Key, Call)>,
     /// Who was let in and waits for a worker.
     ready: VecDeque<Key>,
     /// Who is to be told that nothing comes of it. That is done first: it is short.
@@ -75,14 +76,13 @@ impl Server {
         };
         let now = stage.now;
         let chance = self.chance.draw();
-        let admit = match engine.begin(now, ask) {
-            Ok(call) => engine.admit(now, &call, chance),
-            Err(refusal) => Admit::Refused(refusal),
-        };
-        match admit {
-            Admit::Run(permit) => self.enter(stage, key, permit),
-            Admit::Wait(ticket) => self.waiting.push((ticket, key)),
-            Admit::Refused(_) => self.refuse(stage, key),
+        match engine.begin(now, ask) {
+            Err(_) => self.refuse(stage, key),
+            Ok(call) => match engine.admit(now, &call, chance) {
+                Admit::Run(permit) => self.enter(stage, key, permit),
+                Admit::Wait(ticket) => self.waiting.push((ticket, key, call)),
+                Admit::Refused(_) => self.refuse(stage, key),
+            },
         }
         self.go_on(stage);
     }
@@ -207,16 +207,21 @@ impl Server {
         let Some(engine) = &mut self.engine else {
             return false;
         };
-        let Some((ticket, told)) = engine.next(stage.now, self.chance.draw()) else {
+        let Some((ticket, told)) = engine.next(stage.now) else {
             return false;
         };
-        let found = self.waiting.iter().position(|(held, _)| *held == ticket);
-        if let Some(place) = found {
-            let (_, key) = self.waiting.swap_remove(place);
-            match told {
-                Ok(permit) => self.enter(stage, key, permit),
-                Err(_) => self.refuse(stage, key),
-            }
+        let found = self.waiting.iter().position(|held| held.0 == ticket);
+        let Some(found) = found else {
+            return true;
+        };
+        let (_, key, call) = self.waiting.swap_remove(found);
+        let admit = match told {
+            Ok(place) => engine.enter(stage.now, &call, Some(place), self.chance.draw()),
+            Err(refusal) => Admit::Refused(refusal),
+        };
+        match admit {
+            Admit::Run(permit) => self.enter(stage, key, permit),
+            Admit::Wait(_) | Admit::Refused(_) => self.refuse(stage, key),
         }
         true
     }
