@@ -17,7 +17,7 @@ pub struct Rig {
     pub service: Service,
     /// What part of a mean service time a refusal costs a worker. Default 0.02.
     pub refusal_cost: f64,
-    /// How long a message takes, one way. Default 500 µs.
+    /// How long a message takes, one way. Default 1 ms.
     pub network: Duration,
     /// How many processes call, each with a policy of its own. Default 10.
     pub clients: u32,
@@ -43,7 +43,7 @@ impl Default for Rig {
             workers: 50,
             service: Service::Exponential(Duration::from_millis(10)),
             refusal_cost: 0.02,
-            network: Duration::from_micros(500),
+            network: Duration::from_millis(1),
             clients: 10,
             mix: [0.05, 0.6, 0.25, 0.1],
             deadline: Duration::from_secs(1),

@@ -9,7 +9,7 @@ use super::settings::{
 
 impl Settings {
     /// For calls to another service: 10 s in all and 3 s for each attempt, at most three attempts
-    /// under a budget of 10 %, a throttle for each tier, and a breaker.
+    /// under a budget of 8 %, a throttle for each tier, and a breaker that tries again after 1 s.
     ///
     /// No hedges, which pay only where the slow ones are few and chance; no limit on how many at once,
     /// which is for the callee to say.
@@ -18,9 +18,23 @@ impl Settings {
         Self {
             deadline: Some(Duration::from_secs(10)),
             retry: Some(Retry::default()),
-            budget: Budget::default(),
-            throttle: Some(Throttle::default()),
-            breaker: Some(Breaker::default()),
+            // With the floor, and with what was saved before, it stays under a tenth.
+            budget: Budget {
+                ratio: 0.08,
+                window: Duration::from_secs(5),
+                ..Budget::default()
+            },
+            // A recovery is believed after a tenth of the window.
+            throttle: Some(Throttle {
+                window: Duration::from_secs(5),
+                ..Throttle::default()
+            }),
+            // Three probes a second do no harm, and whoever is well again is not kept waiting.
+            breaker: Some(Breaker {
+                open_for: Duration::from_secs(1),
+                ramp: Duration::from_millis(500),
+                ..Breaker::default()
+            }),
             attempt_timeout: Some(Duration::from_secs(3)),
             ..Self::default()
         }

@@ -22,6 +22,7 @@ mod repair;
 mod resume;
 mod serve;
 pub(crate) mod signal;
+mod sim;
 mod size;
 pub(crate) mod store;
 mod tail;
@@ -96,6 +97,8 @@ enum Command {
     Tail(tail::Args),
     /// Read everything that a closed store keeps, and name what is damaged
     Verify,
+    /// Play overload and failure against policies, and show how they fare
+    Sim(sim::Args),
     /// Say what it takes to open a damaged store again and what that costs, or do it
     Repair(repair::Args),
 }
@@ -212,6 +215,7 @@ async fn run(command: Command, global: &Global) -> Result<ExitCode> {
         Command::Publish(args) => publish::run(*args, global).await,
         Command::Tail(args) => return tail::run(args, global).await,
         Command::Verify => verify::run(global).await,
+        Command::Sim(args) => sim::run(args, global).await,
         Command::Repair(args) => repair::run(args, global).await,
         Command::Dead(command) => dead::run(command, global).await,
     }

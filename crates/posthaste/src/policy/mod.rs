@@ -60,6 +60,7 @@ mod call;
 mod clock;
 mod context;
 mod error;
+pub mod form;
 mod judge;
 mod layer;
 mod mode;
