@@ -18,6 +18,7 @@ mod listener;
 mod random;
 mod served;
 mod shop;
+mod simulated;
 mod stream;
 mod topic_abuse;
 mod topic_commands;
