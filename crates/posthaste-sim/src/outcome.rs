@@ -175,3 +175,59 @@ fn part(of: u64, whole: u64) -> f64 {
 const fn float(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rig::{Rig, Trigger, TriggerKind};
+    use posthaste_core::policy::Settings;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    /// One second before, one while it lasts, four after; of ten calls a moment so many succeed.
+    fn check(ok: impl Fn(usize) -> u32, after: Option<Duration>) {
+        let scenario = Scenario {
+            name: String::new(),
+            rig: Rig {
+                warmup: MS(0),
+                measured: MS(1_000),
+                ..Rig::default()
+            },
+            client: Settings::default(),
+            server: None,
+            triggers: vec![Trigger {
+                kind: TriggerKind::Capacity,
+                factor: 0.5,
+                at: MS(1_000),
+                lasts: MS(1_000),
+            }],
+        };
+        let tick = |place| Tick {
+            calls: 10,
+            of_them_ok: ok(place),
+            ..Tick::default()
+        };
+        let ticks: Vec<Tick> = (0..=60).map(tick).collect();
+        let recovery = Recovery::of(&ticks, &scenario).expect("a trigger");
+        assert!((recovery.before - 1.0).abs() < 1e-9, "{recovery:?}");
+        assert_eq!(recovery.after, after, "{recovery:?}");
+    }
+
+    #[test]
+    fn it_has_recovered_where_all_stays_well() {
+        let ill = |range: std::ops::Range<usize>| {
+            move |place| if range.contains(&place) { 0 } else { 10 }
+        };
+        check(ill(10..20), Some(MS(0)));
+        check(ill(10..25), Some(MS(500)));
+        check(ill(10..60), None);
+        let relapse = |place| {
+            if (10..22).contains(&place) || place == 40 {
+                0
+            } else {
+                10
+            }
+        };
+        check(relapse, Some(MS(2_100)));
+    }
+}
