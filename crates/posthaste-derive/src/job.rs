@@ -1,14 +1,15 @@
 //! The `#[job(…)]` attribute, judged and written out.
 
-use posthaste_core::{Backoff, KindName, Priority, QueueName, duration, limits};
+use posthaste_core::policy::Criticality;
+use posthaste_core::{Backoff, KindName, Priority, QueueName, duration, limits, suggest};
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{format_ident, quote};
 use syn::meta::ParseNestedMeta;
 use syn::{DeriveInput, Error, LitBool, LitStr, Result};
 
 use crate::settings::{given_twice, number, setting, text};
 
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "kind",
     "queue",
     "priority",
@@ -16,6 +17,7 @@ const SETTINGS: [&str; 7] = [
     "timeout",
     "backoff",
     "keep_result",
+    "criticality",
 ];
 const BACKOFF_SETTINGS: [&str; 4] = ["base", "factor", "max", "jitter_percent"];
 
@@ -28,6 +30,7 @@ struct Settings {
     timeout_ms: Option<u32>,
     backoff: Option<Backoff>,
     keep_result: Option<bool>,
+    criticality: Option<String>,
 }
 
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
@@ -89,6 +92,7 @@ impl Settings {
                 let timeout = length(meta, 1, limits::ATTEMPT_TIMEOUT_MS_MAX)?;
                 self.timeout_ms.replace(timeout).is_some()
             }
+            "criticality" => self.criticality.replace(text(meta, tier)?).is_some(),
             "backoff" => self.backoff.replace(backoff(meta)?).is_some(),
             _ => self
                 .keep_result
@@ -136,8 +140,24 @@ impl Settings {
         if let Some(keep) = self.keep_result {
             chain.extend(quote!(.keep_result(#keep)));
         }
+        if let Some(tier) = self.criticality.as_deref().and_then(Criticality::from_word) {
+            let tier = format_ident!("{tier:?}");
+            chain.extend(quote!(.criticality(::posthaste::policy::Criticality::#tier)));
+        }
         chain
     }
+}
+
+/// How much it matters, by its word.
+fn tier(word: &str) -> std::result::Result<(), String> {
+    if Criticality::from_word(word).is_some() {
+        return Ok(());
+    }
+    let words = Criticality::ALL.map(Criticality::word);
+    Err(match suggest::nearest(word, words) {
+        Some(near) => format!("unknown criticality `{word}`; did you mean `{near}`?"),
+        None => format!("unknown criticality `{word}`; known: {}", words.join(", ")),
+    })
 }
 
 fn length(meta: &ParseNestedMeta<'_>, least_ms: u32, most_ms: u32) -> Result<u32> {
@@ -203,7 +223,7 @@ mod tests {
     fn what_is_wrong_is_named_with_its_remedy() {
         check(
             "prio = 9",
-            "unknown setting `prio`; known: kind, queue, priority, max_attempts, timeout, backoff, keep_result",
+            "unknown setting `prio`; known: kind, queue, priority, max_attempts, timeout, backoff, keep_result, criticality",
         );
         check(
             "prioirty = 9",
@@ -228,6 +248,10 @@ mod tests {
             "\"30 seconds\" is not a duration; write it as 200ms, 30s, 5m, 1h30m or 7d",
         );
         check(
+            "criticality = \"bach\"",
+            "unknown criticality `bach`; did you mean `batch`?",
+        );
+        check(
             "kind = \"welcome email\"",
             "the kind \"welcome email\" has the character ' '; use 1 to 128 letters, digits and . _ - : /",
         );
@@ -235,13 +259,16 @@ mod tests {
 
     #[test]
     fn what_is_given_is_written_out() {
-        let code = written("queue = \"mail\", priority = 7, backoff = \"10s\"");
+        let code = written(
+            "queue = \"mail\", priority = 7, backoff = \"10s\", criticality = \"best-effort\"",
+        );
         for part in [
             "\"welcome-email\"",
             ". queue (\"mail\")",
             ". priority (7u8)",
             "base_ms : 10000u32",
             "factor : 1u8",
+            ":: BestEffort)",
         ] {
             assert!(code.contains(part), "{part} is not in {code}");
         }

@@ -25,6 +25,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `backoff = "10s"` | the same delay after each failed attempt | 2ⁿ s, at most 6 h, ±25 % |
 /// | `backoff(base = "1s", factor = 2, max = "6h", jitter_percent = 25)` | a growing one; what is left out has its default | |
 /// | `keep_result = false` | whether the handler's result is kept | `true` |
+/// | `criticality = "batch"` | how much it matters: `critical`, `default`, `batch` or `best-effort` | that of the context it is enqueued in |
 ///
 /// ```text
 /// #[derive(Serialize, Deserialize, Job)]

@@ -266,8 +266,18 @@ fn enqueue(job: &NewJob, now: WallMs, records: &mut Vec<u8>) -> Light {
     }
 }
 
-/// What a job says, without its id and the time: the same each time that it is enqueued.
+/// Metadata that comes of where a job was enqueued, and is no part of what it says.
+const OF_THE_CALL: [&str; 3] = ["traceparent", "tracestate", "criticality"];
+
+/// What a job says, without its id, the time, and the context that it was enqueued in: the same each time
+/// that it is enqueued.
 fn lasting_body(job: &NewJob) -> Vec<u8> {
+    let of_the_call = |name: &str| OF_THE_CALL.contains(&name);
+    if job.metadata.iter().any(|(name, _)| of_the_call(name)) {
+        let mut bare = job.clone();
+        bare.metadata.retain(|(name, _)| !of_the_call(name));
+        return lasting_body(&bare);
+    }
     let unique = job.unique.as_ref().map(|unique| UniqueClaim {
         until: None,
         ..claim(job, unique, WallMs(0))

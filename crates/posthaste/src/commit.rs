@@ -11,6 +11,7 @@ use crate::draft::IntoDraft;
 use crate::enqueue::BoxFuture;
 use crate::event::{IntoEvent, publish};
 use crate::hub::Posthaste;
+use crate::policy::Context;
 
 /// A commit that is being put together; `.await` it. All of its commands are applied durably, in
 /// order, or none.
@@ -131,6 +132,7 @@ impl IntoFuture for CommitBuilder {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let context = Context::current();
         Box::pin(async move {
             if let Some(refused) = self.refused {
                 return Err(refused);
@@ -139,10 +141,12 @@ impl IntoFuture for CommitBuilder {
                 key,
                 digest: digest::of(&self.commands),
             });
-            let commit = Commit {
-                key,
-                commands: self.commands,
-            };
+            // After the digest: asked again from elsewhere it is the same commit.
+            let mut commands = self.commands;
+            commands
+                .iter_mut()
+                .for_each(|command| context.inherited_by(command));
+            let commit = Commit { key, commands };
             self.hub.apply_whole(commit).await
         })
     }

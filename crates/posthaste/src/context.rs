@@ -11,9 +11,11 @@ use posthaste_core::{
 };
 use serde::Serialize;
 
-use crate::draft::{IntoDraft, TRACEPARENT, TRACESTATE};
+use crate::carry::TRACEPARENT;
+use crate::draft::IntoDraft;
 use crate::event::{IntoEvent, publish};
 use crate::hub::Posthaste;
+use crate::policy::Context;
 use crate::worker::batch::Held;
 
 /// Longest progress report, in bytes.
@@ -23,11 +25,24 @@ const PROGRESS_BYTES_MAX: usize = 4 * 1024;
 #[derive(Clone)]
 pub struct Cx {
     held: Held,
+    context: Context,
 }
 
 impl Cx {
-    pub(crate) fn new(held: Held) -> Self {
-        Self { held }
+    pub(crate) fn new(held: Held, context: Context) -> Self {
+        Self { held, context }
+    }
+
+    /// The context of the attempt: its time is the attempt's timeout or what is left to the job's
+    /// [deadline](Self::deadline), whichever ends sooner; its key is the job's id; how much it matters and
+    /// the trace are the job's.
+    ///
+    /// The handler runs under it, so that whatever it calls under a policy goes on from it, and whatever
+    /// it enqueues or publishes inherits from it. Only a task that it spawns has to be given it:
+    /// `tokio::spawn(cx.context().clone().scope(work))`.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
     }
 
     fn job(&self) -> &Leased {
@@ -174,7 +189,8 @@ impl Cx {
     }
 
     /// Enqueues a job in the same atomic commit that settles this one: both happen or neither.
-    /// Gives its id at once.
+    /// Gives its id at once. It inherits how much this one matters and the trace, where it says nothing of
+    /// its own; the deadline and the key it does not.
     ///
     /// It goes with an outcome that ends the job (done, cancelled by the handler, dead by the
     /// handler). With a retry, a snooze or a release it is dropped, for the handler will run again
@@ -184,17 +200,14 @@ impl Cx {
     /// `Invalid` for what can't be said of a job. What the *store* refuses (say, a unique key that
     /// is held, with [`or_reject`](crate::UniqueRule::or_reject)) fails the attempt.
     pub fn commit_with(&self, job: impl IntoDraft) -> Result<JobId> {
-        let draft = job
-            .into_draft()
-            .continue_trace(self.traceparent(), self.metadata(TRACESTATE));
-        let job = draft.build(|| self.hub().mint_id())?;
+        let job = job.into_draft().build(|| self.hub().mint_id())?;
         let id = job.id;
-        self.commit_with_command(Command::Enqueue(job));
+        self.inheriting(Command::Enqueue(job));
         Ok(id)
     }
 
     /// Publishes an event in the same atomic commit that settles this job: both happen or neither,
-    /// so that it is published once however often the job is run. Goes on from the job's trace.
+    /// so that it is published once however often the job is run. Inherits as jobs do.
     ///
     /// Goes with an outcome that ends the job, and is dropped with any other: see
     /// [`commit_with`](Self::commit_with).
@@ -216,11 +229,13 @@ impl Cx {
     /// `Invalid` for what can't be said of an event. What the *store* refuses (say, a payload that
     /// is too long) fails the attempt.
     pub fn publish_with(&self, event: impl IntoEvent) -> Result<()> {
-        let draft = event
-            .into_event()
-            .continue_trace(self.traceparent(), self.metadata(TRACESTATE));
-        self.commit_with_command(publish::command(self.hub(), draft)?);
+        self.inheriting(publish::command(self.hub(), event.into_event())?);
         Ok(())
+    }
+
+    fn inheriting(&self, mut command: Command) {
+        self.context.inherited_by(&mut command);
+        self.commit_with_command(command);
     }
 
     /// Applies any command in the same atomic commit that settles this job; see

@@ -9,13 +9,10 @@ use posthaste_core::{
     Backoff, Error, ErrorKind, JobId, JobState, KindName, Payload, QueueName, Result, WallMs,
 };
 
+use crate::carry::{CRITICALITY, TRACEPARENT};
 use crate::job::{Job, check_priority};
+use crate::policy::{Context, Criticality};
 use crate::units::{millis, millis_u32};
-
-/// The metadata under which a W3C trace context travels.
-pub(crate) const TRACEPARENT: &str = "traceparent";
-/// What vendors add to it.
-pub(crate) const TRACESTATE: &str = "tracestate";
 
 /// A job and what its enqueuer says of it, to be enqueued later or together with others.
 ///
@@ -87,6 +84,9 @@ fn typed<J: Job>(job: &J) -> Result<NewJob> {
     new.priority = rule.rank()?;
     new.retry = rule.retry;
     new.keep_result = rule.keep_result;
+    if let Some(tier) = rule.criticality {
+        set_metadata(&mut new, CRITICALITY, tier.word());
+    }
     Ok(new)
 }
 
@@ -206,6 +206,20 @@ macro_rules! setters {
             })
         }
 
+        /// No later than when the time of `context` ends, by this machine's clock. A deadline that was
+        /// given before is only narrowed; without a deadline in the context nothing changes. It is
+        /// never inherited: a job outlives the call that enqueued it.
+        pub fn deadline_of(self, context: &Context) -> Self {
+            let left = context.remaining();
+            self.change(|job| {
+                if let Some(left) = left {
+                    let end = wall(SystemTime::now() + left);
+                    job.deadline = Some(job.deadline.map_or(end, |known| known.min(end)));
+                }
+                Ok(())
+            })
+        }
+
         /// Attempts in all, 1 to 1000. Default: the type's, or 25.
         pub fn max_attempts(self, attempts: u16) -> Self {
             self.change(|job| {
@@ -282,6 +296,13 @@ macro_rules! setters {
             self.metadata(TRACEPARENT, value)
         }
 
+        /// How much it matters, as metadata `criticality`: who is refused or paused first under
+        /// pressure. The order in which jobs are claimed stays with their priority. Default: the
+        /// type's, or that of the context in which it is enqueued.
+        pub fn criticality(self, tier: Criticality) -> Self {
+            self.metadata(CRITICALITY, tier.word())
+        }
+
         /// Whether the handler's result is kept with the completed job. Default: the type's, or
         /// true.
         pub fn keep_result(self, keep: bool) -> Self {
@@ -299,29 +320,6 @@ impl Draft {
     fn change(self, change: impl FnOnce(&mut NewJob) -> Result<()>) -> Self {
         self.map(change)
     }
-
-    /// Goes on from the trace of another job, where it says nothing of its own. What vendors add
-    /// to a trace (`tracestate`) goes with the trace that it belongs to.
-    pub(crate) fn continue_trace(
-        self,
-        traceparent: Option<&str>,
-        tracestate: Option<&str>,
-    ) -> Self {
-        let Some(value) = traceparent else {
-            return self;
-        };
-        self.map(|job| {
-            if job.metadata.iter().any(|(name, _)| &**name == TRACEPARENT) {
-                return Ok(());
-            }
-            set_metadata(job, TRACEPARENT, value);
-            let own = job.metadata.iter().any(|(name, _)| &**name == TRACESTATE);
-            if let (Some(value), false) = (tracestate, own) {
-                set_metadata(job, TRACESTATE, value);
-            }
-            Ok(())
-        })
-    }
 }
 
 impl crate::Enqueue {
@@ -333,7 +331,7 @@ impl crate::Enqueue {
     }
 }
 
-fn set_metadata(job: &mut NewJob, name: &str, value: &str) {
+pub(crate) fn set_metadata(job: &mut NewJob, name: &str, value: &str) {
     job.metadata.retain(|(known, _)| &**known != name);
     job.metadata.push((Arc::from(name), Arc::from(value)));
 }

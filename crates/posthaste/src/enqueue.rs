@@ -11,11 +11,15 @@ use serde::de::DeserializeOwned;
 
 use crate::draft::{Draft, IntoDraft};
 use crate::hub::Posthaste;
+use crate::policy::Context;
 
 /// What the builders turn into when they are awaited.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An enqueue that is being put together; `.await` it.
+///
+/// Enqueued from inside a [`Context`] (a handler, a request), the job inherits how much it matters and
+/// the trace, where it says nothing of its own.
 ///
 /// The answer comes once the job is durable. Dropping the future gives up the answer, not the
 /// effect: use an [`idempotency_key`](Self::idempotency_key) to be able to ask again.
@@ -35,9 +39,12 @@ impl IntoFuture for Enqueue {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let context = Context::current();
         Box::pin(async move {
             let job = self.draft.build(|| self.hub.mint_id())?;
-            let replies = self.hub.apply(Commit::one(Command::Enqueue(job))).await?;
+            let mut command = Command::Enqueue(job);
+            context.inherited_by(&mut command);
+            let replies = self.hub.apply(Commit::one(command)).await?;
             match replies.into_iter().next() {
                 Some(reply) => Enqueued::of(&self.hub, reply),
                 None => Err(no_answer()),
@@ -188,13 +195,17 @@ impl Posthaste {
         I: IntoIterator,
         I::Item: IntoDraft,
     {
+        let context = Context::current();
         let commands = jobs
             .into_iter()
             .enumerate()
             .map(|(index, job)| {
                 let job = job.into_draft().build(|| self.mint_id());
-                job.map(Command::Enqueue)
-                    .map_err(|error| error.at_command(index))
+                let mut command = job
+                    .map(Command::Enqueue)
+                    .map_err(|error| error.at_command(index))?;
+                context.inherited_by(&mut command);
+                Ok(command)
             })
             .collect::<Result<Vec<_>>>()?;
         if commands.is_empty() {

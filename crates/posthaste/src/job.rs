@@ -7,6 +7,7 @@ use posthaste_core::{Backoff, Error, ErrorKind, KindName, Priority, QueueName, R
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::policy::Criticality;
 use crate::units::millis_u32;
 
 /// A type that is a job: its value is the payload, its rule says how it is queued and tried.
@@ -48,6 +49,7 @@ pub struct JobRule {
     priority: Result<Priority>,
     pub(crate) retry: RetryRule,
     pub(crate) keep_result: bool,
+    pub(crate) criticality: Option<Criticality>,
 }
 
 impl JobRule {
@@ -61,6 +63,7 @@ impl JobRule {
             priority: Ok(Priority::default()),
             retry: RetryRule::default(),
             keep_result: true,
+            criticality: None,
         }
     }
 
@@ -103,6 +106,13 @@ impl JobRule {
     #[must_use]
     pub fn keep_result(mut self, keep: bool) -> Self {
         self.keep_result = keep;
+        self
+    }
+
+    /// How much they matter. Default: as much as what they are enqueued for.
+    #[must_use]
+    pub fn criticality(mut self, tier: Criticality) -> Self {
+        self.criticality = Some(tier);
         self
     }
 

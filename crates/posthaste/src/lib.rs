@@ -73,6 +73,7 @@ struct GuideToEvents;
 #[doc = include_str!("../../../docs/guide/policies.md")]
 struct GuideToPolicies;
 
+mod carry;
 mod commit;
 mod consumer;
 mod context;

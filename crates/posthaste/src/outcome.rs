@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_core::group::EventOutcome;
+use posthaste_core::policy::Refusal;
 use posthaste_core::{Outcome, Payload, duration, limits};
 use serde::Serialize;
 
@@ -172,24 +173,36 @@ impl std::error::Error for Classified {}
 /// What an error means for the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
-    Retry { delay_ms: Option<u64> },
+    Retry {
+        delay_ms: Option<u64>,
+    },
     Dead,
     Cancel,
     Park,
     Undecodable,
+    /// A policy refused a call before it was made, for a reason that is not the job's.
+    Refused {
+        delay_ms: u64,
+    },
 }
 
+/// The shortest and the longest time for which a job is put off that a policy refused.
+const PUT_OFF_MS: (u64, u64) = (50, 60_000);
 /// How long a payload that can't be read here is left to others.
 const UNDECODABLE_DELAY_MS: u64 = 30_000;
 
 impl HandlerError {
-    /// An error that means: try again after the backoff.
+    /// An error that means: try again after the backoff. Where it comes of a call that a
+    /// [policy](crate::policy) refused to make, it means: run it again when the policy may allow it, and
+    /// spend no attempt, for none was made.
     #[must_use]
     pub fn new(error: impl Into<BoxError>) -> Self {
-        Self {
-            error: error.into(),
-            meaning: Meaning::Retry { delay_ms: None },
-        }
+        let error = error.into();
+        let meaning = match refused(&*error) {
+            Some(delay_ms) => Meaning::Refused { delay_ms },
+            None => Meaning::Retry { delay_ms: None },
+        };
+        Self { error, meaning }
     }
 
     /// No further attempt will help: the job is dead.
@@ -255,6 +268,11 @@ impl HandlerError {
             Meaning::Cancel => Outcome::Cancel {
                 reason: self.chain(),
             },
+            Meaning::Refused { delay_ms } => Outcome::Release {
+                delay_ms,
+                undecodable: false,
+                error: Some(self.chain()),
+            },
             Meaning::Undecodable => {
                 let error = self.chain();
                 tracing::warn!(%error, "the payload can't be read here; it is left to others");
@@ -275,6 +293,10 @@ impl HandlerError {
             Meaning::Dead => EventOutcome::Dead { error },
             Meaning::Cancel => EventOutcome::Skip { reason: error },
             Meaning::Park => EventOutcome::Park { error },
+            Meaning::Refused { delay_ms } => EventOutcome::Retry {
+                error,
+                delay_ms: Some(delay_ms),
+            },
             Meaning::Undecodable => EventOutcome::Retry {
                 error,
                 delay_ms: Some(UNDECODABLE_DELAY_MS),
@@ -353,6 +375,26 @@ impl<T: IntoOutcome, E: Into<HandlerError>> IntoOutcome for Result<T, E> {
             Err(error) => error.into().outcome(),
         }
     }
+}
+
+/// How long a job is put off whose call a policy refused to make; none where the error is not of that
+/// sort. That its own time is over is its own affair, and a fault that was injected is to look like one.
+fn refused(error: &(dyn std::error::Error + 'static)) -> Option<u64> {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let refusal = chain
+        .filter_map(|error| error.downcast_ref::<Refusal>())
+        .last()?;
+    match refusal {
+        Refusal::Deadline { .. } | Refusal::Chaos { .. } => None,
+        refusal => Some(put_off_ms(refusal)),
+    }
+}
+
+/// How long a job is put off that a policy refused: until it is worth asking again, a second where that is
+/// not known, at most a minute.
+pub(crate) fn put_off_ms(refusal: &Refusal) -> u64 {
+    let after = refusal.retry_after().unwrap_or(Duration::from_secs(1));
+    millis(after).clamp(PUT_OFF_MS.0, PUT_OFF_MS.1)
 }
 
 /// A text, cut at the length that is kept of an error. Long ones say that they were cut.

@@ -8,19 +8,40 @@ use posthaste_core::{Command, GroupName, JobId, Position, Result, TopicName};
 
 use super::held::Held;
 use super::inbox::InboxEntry;
-use crate::draft::{Draft, IntoDraft, TRACEPARENT, TRACESTATE};
+use crate::carry::{self, TRACEPARENT};
+use crate::draft::{Draft, IntoDraft};
 use crate::event::{IntoEvent, RawEvent, publish};
 use crate::hub::Posthaste;
+use crate::policy::Context;
 
 /// The context of one attempt to handle an event. Cheap to clone; clones are the same attempt.
 #[derive(Clone)]
 pub struct EventCx {
     held: Held,
+    context: Context,
 }
 
 impl EventCx {
-    pub(super) fn new(held: Held) -> Self {
-        Self { held }
+    /// One whose attempt begins now, and has so long.
+    pub(super) fn new(held: Held, timeout_ms: u32) -> Self {
+        let cx = Self {
+            held,
+            context: Context::new(),
+        };
+        let key = cx.idempotency_key();
+        let header = |name: &str| cx.event().header(name);
+        let context = carry::of_event(timeout_ms, cx.attempt(), key, header);
+        Self { context, ..cx }
+    }
+
+    /// The context of the attempt: its time is the consumer's timeout, its key the
+    /// [event's](Self::idempotency_key); how much it matters and the trace are the event's.
+    ///
+    /// The handler runs under it, so that whatever it calls under a policy goes on from it, and whatever
+    /// it enqueues or publishes inherits from it. Only a task that it spawns has to be given it.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
     }
 
     /// The event as it was published: its place, its time, its headers.
@@ -186,27 +207,27 @@ impl EventCx {
     }
 
     pub(super) fn enqueue(&self, draft: Draft) -> Result<JobId> {
-        let tracestate = self.event().header(TRACESTATE);
-        let draft = draft.continue_trace(self.traceparent(), tracestate);
         let job = draft.build(|| self.hub().mint_id())?;
         let id = job.id;
-        self.commit_with_command(Command::Enqueue(job));
+        self.inheriting(Command::Enqueue(job));
         Ok(id)
     }
 
     /// Publishes an event in the same atomic commit that settles this one: both happen or neither.
-    /// Goes on from this event's trace. See [`commit_with`](Self::commit_with).
+    /// Inherits how much
+    /// this one matters and the trace. See [`commit_with`](Self::commit_with).
     ///
     /// # Errors
     /// `Invalid` for what can't be said of an event. What the *store* refuses (say, a payload that is
     /// too long) fails the attempt.
     pub fn publish_with(&self, event: impl IntoEvent) -> Result<()> {
-        let tracestate = self.event().header(TRACESTATE);
-        let draft = event
-            .into_event()
-            .continue_trace(self.traceparent(), tracestate);
-        self.commit_with_command(publish::command(self.hub(), draft)?);
+        self.inheriting(publish::command(self.hub(), event.into_event())?);
         Ok(())
+    }
+
+    fn inheriting(&self, mut command: Command) {
+        self.context.inherited_by(&mut command);
+        self.commit_with_command(command);
     }
 
     /// Applies any command in the same atomic commit that settles this event; see

@@ -122,10 +122,11 @@ async fn attempt(
         attempt = leased.attempt
     );
     watch.start(engine.now_ms());
-    let cx = EventCx::new(held.clone());
+    let cx = EventCx::new(held.clone(), engine.timeout_ms);
+    let cx_of_calls = cx.context().clone();
     let called = span.in_scope(|| {
         catch_unwind(AssertUnwindSafe(|| {
-            engine.service.call(EventRequest { cx })
+            cx_of_calls.enter(|| engine.service.call(EventRequest { cx }))
         }))
     });
     let outcome = match called {
@@ -133,6 +134,7 @@ async fn attempt(
             let attempt = Attempt {
                 future: Some(future),
                 held,
+                cx: cx_of_calls,
                 watch,
                 engine,
                 span,
@@ -151,6 +153,8 @@ async fn attempt(
 struct Attempt<'a> {
     future: Option<BoxFuture<Result<EventOutcome, BoxError>>>,
     held: &'a Held,
+    /// What its calls go on from.
+    cx: crate::policy::Context,
     watch: &'a Watch,
     engine: &'a Engine,
     span: Span,
@@ -165,6 +169,7 @@ impl Future for Attempt<'_> {
         let Self {
             future,
             held,
+            cx,
             watch,
             engine,
             span,
@@ -179,7 +184,9 @@ impl Future for Attempt<'_> {
         let Some(running) = future.as_mut() else {
             return Poll::Ready(None);
         };
-        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(context)));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            cx.enter(|| running.as_mut().poll(context))
+        }));
         let outcome = match polled {
             Ok(Poll::Ready(Ok(outcome))) => outcome,
             Ok(Poll::Ready(Err(error))) => HandlerError::from(error).event_outcome(),

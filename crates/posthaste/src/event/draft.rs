@@ -3,7 +3,8 @@
 use posthaste_core::{Error, ErrorKind, JobId, NewEvent, Payload, Result, Text, TopicName};
 
 use super::typed::{DATA_VERSION, Event};
-use crate::draft::{TRACEPARENT, TRACESTATE};
+use crate::carry::{CRITICALITY, TRACEPARENT};
+use crate::policy::Criticality;
 
 /// An event and what its publisher says of it, to be published later or together with others.
 ///
@@ -69,29 +70,6 @@ impl EventDraft {
             event.id = mint().to_string().into();
         }
         Ok((topic, event))
-    }
-
-    /// Goes on from the trace of a job, where it says nothing of its own.
-    pub(crate) fn continue_trace(
-        self,
-        traceparent: Option<&str>,
-        tracestate: Option<&str>,
-    ) -> Self {
-        let Some(traceparent) = traceparent else {
-            return self;
-        };
-        self.map(|parts| {
-            let headers = &mut parts.event.headers;
-            if headers.iter().any(|(name, _)| name == TRACEPARENT) {
-                return Ok(());
-            }
-            set_header(headers, TRACEPARENT, traceparent);
-            let own = headers.iter().any(|(name, _)| name == TRACESTATE);
-            if let (Some(tracestate), false) = (tracestate, own) {
-                set_header(headers, TRACESTATE, tracestate);
-            }
-            Ok(())
-        })
     }
 
     pub(super) fn map(self, change: impl FnOnce(&mut Parts) -> Result<()>) -> Self {
@@ -199,6 +177,12 @@ macro_rules! setters {
         /// The W3C trace context to go on from, as header `traceparent`.
         pub fn traceparent(self, value: &str) -> Self {
             self.header(TRACEPARENT, value)
+        }
+
+        /// How much it matters, as header `criticality`: what its handlers call is refused by it
+        /// under pressure. Default: that of the context in which it is published.
+        pub fn criticality(self, tier: Criticality) -> Self {
+            self.header(CRITICALITY, tier.word())
         }
     };
 }

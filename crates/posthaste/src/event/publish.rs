@@ -10,8 +10,12 @@ use posthaste_core::{
 use super::draft::{EventDraft, IntoEvent};
 use crate::enqueue::{BoxFuture, Enqueue};
 use crate::hub::Posthaste;
+use crate::policy::Context;
 
 /// A publish that is being put together; `.await` it.
+///
+/// Published from inside a [`Context`] (a handler, a request), the event inherits how much it matters
+/// and the trace, where it says nothing of its own.
 ///
 /// The answer comes once the event is durable, and tells where it lies. Dropping the future gives up
 /// the answer, not the effect: choose an [`id`](Self::id) to be able to ask again.
@@ -32,8 +36,10 @@ impl IntoFuture for Publish {
     type IntoFuture = BoxFuture<Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let context = Context::current();
         Box::pin(async move {
-            let command = command(&self.hub, self.draft)?;
+            let mut command = command(&self.hub, self.draft)?;
+            context.inherited_by(&mut command);
             let replies = self.hub.apply(Commit::one(command)).await?;
             places(replies)?.first().copied().ok_or_else(no_answer)
         })
@@ -120,7 +126,11 @@ impl Posthaste {
         I: IntoIterator,
         I::Item: IntoEvent,
     {
-        let commands = commands(self, events)?;
+        let mut commands = commands(self, events)?;
+        let context = Context::current();
+        commands
+            .iter_mut()
+            .for_each(|command| context.inherited_by(command));
         if commands.is_empty() {
             return Ok(Vec::new());
         }

@@ -87,6 +87,11 @@ impl Context {
         CURRENT.scope(self, work)
     }
 
+    /// Does `work` under this context, at once.
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), work)
+    }
+
     pub(super) fn over<F: Future>(self, work: F) -> tokio::task::futures::TaskLocalFuture<Self, F> {
         CURRENT.scope(self, work)
     }

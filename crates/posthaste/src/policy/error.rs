@@ -138,7 +138,9 @@ impl<E: std::error::Error + 'static> std::error::Error for PolicyError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Failed { error, .. } => error.source(),
-            Self::Refused(_) | Self::TimedOut { .. } => None,
+            // So that whoever holds any error can see that nothing was called.
+            Self::Refused(refusal) => Some(refusal),
+            Self::TimedOut { .. } => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::engine::{Engine, Running};
+use super::kinds::Kinds;
 use super::lane::Lane;
 use super::pulse::Pulse;
 use super::service::{Handlers, JobService};
@@ -23,10 +24,17 @@ use crate::handler::{AnyHandler, Handler, erase};
 use crate::hub::Posthaste;
 use crate::job::Job;
 use crate::outcome::BoxError;
+use crate::policy::{Policy, settings};
 use crate::units::{millis, millis_u32};
 
 /// Most slots of one worker.
 const SLOTS_MAX: usize = 10_000;
+/// The retry budget of a kind where nothing else is said.
+const RETRY_BUDGET: settings::Budget = settings::Budget {
+    ratio: 0.2,
+    floor_per_second: 10.0,
+    window: Duration::from_secs(10),
+};
 /// Most jobs that a [`drain`](Worker::drain) runs.
 const DRAINED_MAX: u64 = 1_000_000;
 
@@ -74,6 +82,9 @@ pub struct Worker {
     /// It takes from the queue of events that are published later.
     publishes: bool,
     states: States,
+    /// What each attempt of a kind runs under.
+    policies: Vec<(Result<KindName>, Policy)>,
+    retry_budget: Option<settings::Budget>,
     layers: Vec<Box<dyn FnOnce(JobService) -> JobService + Send>>,
     name: Option<String>,
     lease: Duration,
@@ -135,6 +146,8 @@ impl Posthaste {
             own_queues: Vec::new(),
             publishes: false,
             states: States::default(),
+            policies: Vec::new(),
+            retry_budget: Some(RETRY_BUDGET),
             layers: Vec::new(),
             name: None,
             lease: Duration::from_millis(limits::LEASE_MS_DEFAULT.into()),
@@ -217,6 +230,62 @@ impl Worker {
     {
         self.layers
             .push(Box::new(move |service| service.layered(&layer)));
+        self
+    }
+
+    /// Runs each attempt of a kind under a policy, as one attempt of it: its breaker, its places, its
+    /// rate and its timeouts hold; retries stay the queue's. The kind needs a handler of its own.
+    ///
+    /// While the breaker is open, or all places are taken, the worker does not claim the kind, and
+    /// takes it up again by itself: when the breaker lets a probe through, when a place is free. What
+    /// was claimed in between and is refused is given back for a while, with the reason as the job's
+    /// error. **No attempt is spent on a job that was not started.** The other kinds are not held up.
+    ///
+    /// For the breaker a retry, a panic and a timeout are failures, a job that its handler declares dead
+    /// is one whose callee is well, and every other end is a success. An attempt says nothing where its
+    /// payload could not be read, its job was called off, or a policy *inside* the handler refused.
+    /// An attempt is given up when the [time](Cx::context) that its job has left is over.
+    ///
+    /// The policy may be shared: with other workers, and with whatever else calls the same callee.
+    ///
+    /// ```
+    /// # use posthaste::policy::{Policy, settings};
+    /// # use posthaste::{Done, Job, Posthaste};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Serialize, Deserialize, Job)]
+    /// # struct Charge { order: u64 }
+    /// # async fn work(hub: Posthaste) -> posthaste::Result<()> {
+    /// let bank = Policy::named("bank").breaker(settings::Breaker::default()).build()?;
+    /// hub.worker()
+    ///     .on(|_: Charge| async { Done })
+    ///     .policy(Charge::KIND, bank)
+    ///     .run()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Cx::context`]: crate::Cx::context
+    pub fn policy(mut self, kind: &str, policy: Policy) -> Self {
+        self.policies.push((KindName::new(kind), policy));
+        self
+    }
+
+    /// What share of each kind's attempts may be retries: a dead dependency then does not turn a
+    /// backlog into a storm. Default: one for five first attempts, and ten a second, for each kind in
+    /// each worker. (Kinds that share the handler of every kind share its budget.)
+    ///
+    /// A retry for which nothing is left is put off, at most ten minutes at a time, with the reason as
+    /// the job's error; no attempt is spent. Retries that work let others follow, so that a backlog
+    /// drains as fast as it works.
+    pub fn retry_budget(mut self, budget: settings::Budget) -> Self {
+        self.retry_budget = Some(budget);
+        self
+    }
+
+    /// Retries as they come due, however many they are.
+    pub fn unlimited_retries(mut self) -> Self {
+        self.retry_budget = None;
         self
     }
 
@@ -313,10 +382,15 @@ impl Worker {
         let lease_ms = check_times(self.lease, self.heartbeat)?;
         let lanes = self.lanes()?;
         let handlers = collect(self.handlers, &self.states)?;
-        let kinds: Vec<KindName> = match handlers.any {
-            Some(_) => Vec::new(),
-            None => handlers.by_kind.keys().cloned().collect(),
-        };
+        let policies = self.policies.into_iter();
+        let policies = policies.map(|(kind, policy)| Ok((kind?, policy)));
+        let kinds = Kinds::new(
+            handlers.by_kind.keys().cloned().collect(),
+            handlers.any.is_some(),
+            policies.collect::<Result<_>>()?,
+            check_budget(self.retry_budget)?.as_ref(),
+            self.hub.now(),
+        )?;
         let name = match &self.name {
             Some(name) => WorkerName::new(name)?,
             None => WorkerName::new(&format!("process-{}", std::process::id()))?,
@@ -427,6 +501,18 @@ pub(crate) fn check_times(lease: Duration, heartbeat: Option<Duration>) -> Resul
         .next("give a longer lease, or leave the heartbeat at a third of it")),
         _ => Ok(lease_ms),
     }
+}
+
+/// The budget, if it makes sense.
+fn check_budget(budget: Option<settings::Budget>) -> Result<Option<settings::Budget>> {
+    let Some(budget) = budget else {
+        return Ok(None);
+    };
+    let settings = settings::Settings {
+        budget,
+        ..settings::Settings::default()
+    };
+    settings.check().map(|()| Some(budget))
 }
 
 fn collect(given: Vec<Given>, states: &States) -> Result<Handlers> {

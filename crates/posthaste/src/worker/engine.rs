@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_core::port::LeaseAsk;
-use posthaste_core::{Error, ErrorKind, KindName, Result, WorkerName};
+use posthaste_core::{Error, ErrorKind, KindName, Result, WorkerName, limits};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::batch::Batch;
+use super::kinds::{Kinds, Plan};
 use super::lane::{Item, Lane};
 use super::pulse::Pulse;
 use super::service::JobService;
@@ -28,7 +29,7 @@ pub(super) struct Engine {
     pub(super) lanes: Vec<Arc<Lane>>,
     pub(super) settler: Settler,
     pub(super) pulse: Pulse,
-    pub(super) kinds: Vec<KindName>,
+    pub(super) kinds: Kinds,
     pub(super) name: WorkerName,
     pub(super) lease_ms: u32,
     pub(super) local: bool,
@@ -111,7 +112,8 @@ impl Running {
         let max = u32::try_from(lane.slots).unwrap_or(u32::MAX);
         let mut drained = 0;
         loop {
-            let taken = self.engine.take(lane, max, 0).await?;
+            let plan = self.engine.kinds.plan(max);
+            let taken = self.engine.take(lane, plan, max, 0).await?;
             self.engine.settler.through().await;
             if taken == 0 {
                 return Ok(drained);
@@ -144,7 +146,12 @@ impl Running {
         // Not waited for: a handler that blocks its thread can't be ended.
         self.slots.abort_all();
         self.background.shutdown().await;
-        self.engine.settler.counts.summary()
+        let kinds = &self.engine.kinds;
+        Summary {
+            refused: kinds.refused_count(),
+            over_budget: kinds.over_budget_count(),
+            ..self.engine.settler.counts.summary()
+        }
     }
 }
 
@@ -162,13 +169,43 @@ fn fetcher_error(ended: Result<Result<()>, tokio::task::JoinError>) -> Option<Er
 }
 
 impl Engine {
-    /// Leases up to `max` jobs for `lane` and puts them before its slots.
-    async fn take(&self, lane: &Lane, max: u32, wait_ms: u32) -> Result<u64> {
+    /// Leases as planned for `lane`, and puts the jobs before its slots.
+    async fn take(&self, lane: &Lane, plan: Plan, wanted: u32, wait_ms: u32) -> Result<u64> {
+        let Plan {
+            kinds,
+            max,
+            narrowed,
+            ..
+        } = plan;
+        if max == 0 {
+            return Ok(0);
+        }
+        let taken = self.lease(lane, kinds, max, wait_ms).await?;
+        if !narrowed || taken < u64::from(max) || max >= wanted {
+            return Ok(taken);
+        }
+        // The limit of one kind is not to hold up the others.
+        let unlimited = self.kinds.unlimited();
+        if unlimited.is_empty() {
+            return Ok(taken);
+        }
+        let more = self.lease(lane, unlimited, wanted - max, 0).await?;
+        Ok(taken + more)
+    }
+
+    /// Leases up to `max` jobs of `kinds` for `lane` and puts them before its slots.
+    async fn lease(
+        &self,
+        lane: &Lane,
+        kinds: Vec<KindName>,
+        max: u32,
+        wait_ms: u32,
+    ) -> Result<u64> {
         let ask = LeaseAsk {
             queues: lane.queues.clone(),
             strict: lane.strict,
-            kinds: self.kinds.clone(),
-            max,
+            kinds,
+            max: max.min(limits::LEASE_JOBS_MAX),
             lease_ms: self.lease_ms,
             wait_ms,
             worker: self.name.clone(),
@@ -180,14 +217,26 @@ impl Engine {
             self.settler.leased(count);
             let (batch, payloads) = Batch::new(&self.hub, leased, self.pulse.now_ms());
             self.pulse.hold(Arc::clone(&batch));
-            lane.put(
-                batch
-                    .held()
-                    .zip(payloads)
-                    .map(|(held, payload)| Item { held, payload }),
-            );
+            lane.put(batch.held().zip(payloads).map(|(held, payload)| {
+                let claim = self.kinds.claim(&held.job().kind);
+                Item {
+                    held,
+                    payload,
+                    claim,
+                }
+            }));
         }
         Ok(count as u64)
+    }
+}
+
+impl Engine {
+    /// Leases as planned, waiting for the first job; waits for ever where there is nothing to ask for.
+    async fn take_or_wait(&self, lane: &Lane, plan: Plan, wanted: u32) -> Result<u64> {
+        if plan.max == 0 {
+            std::future::pending::<()>().await;
+        }
+        self.take(lane, plan, wanted, WAIT_MS).await
     }
 }
 
@@ -205,7 +254,13 @@ async fn fetch(
                 lane.room.notified().await;
                 return Ok(0);
             }
-            engine.take(&lane, wanted, WAIT_MS).await
+            let plan = engine.kinds.plan(wanted);
+            let asked = plan.kinds.clone();
+            tokio::select! {
+                taken = engine.take_or_wait(&lane, plan, wanted) => taken,
+                // What was being asked for is asked for otherwise. Jobs on their way go back.
+                () = engine.kinds.differ(&asked) => Ok(0),
+            }
         };
         let taken = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),

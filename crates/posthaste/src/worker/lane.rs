@@ -15,6 +15,7 @@ use posthaste_core::{Payload, QueueName, limits};
 use tokio::sync::Notify;
 
 use super::batch::{Held, lock};
+use super::kinds::Claim;
 
 /// How far ahead of the slots jobs are leased: as many as were finished in this time.
 const AHEAD: Duration = Duration::from_millis(5);
@@ -23,6 +24,8 @@ const AHEAD: Duration = Duration::from_millis(5);
 pub(super) struct Item {
     pub(super) held: Held,
     pub(super) payload: Payload,
+    /// Where its kind has a policy: it counts against the kind's places.
+    pub(super) claim: Option<Claim>,
 }
 
 /// Queues that share slots.
@@ -235,7 +238,11 @@ mod tests {
         let (batch, payloads) = Batch::new(&hub(), leased.collect(), since_ms);
         let held = batch.held();
         held.zip(payloads)
-            .map(|(held, payload)| Item { held, payload })
+            .map(|(held, payload)| Item {
+                held,
+                payload,
+                claim: None,
+            })
             .collect()
     }
 

@@ -18,8 +18,12 @@ pub struct Summary {
     pub cancelled: u64,
     /// Jobs that died here.
     pub dead: u64,
-    /// Jobs that were given back untouched.
+    /// Jobs that were given back untouched, for whatever reason.
     pub released: u64,
+    /// Of those, jobs that the policy of their kind refused to start.
+    pub refused: u64,
+    /// Of those, retries for which the budget of their kind had nothing left.
+    pub over_budget: u64,
     /// Jobs whose lease was lost: their outcome here did not count.
     pub lost: u64,
 }
@@ -63,6 +67,7 @@ impl Counts {
             dead,
             released,
             lost,
+            ..Summary::default()
         }
     }
 }
