@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
+use posthaste::policy::Context;
 use posthaste::wire::event::HEADER_PREFIX;
 use posthaste_core::command::CommitKey;
 use posthaste_core::{Error, ErrorKind, Result, limits};
@@ -180,6 +181,15 @@ pub(super) fn key(input: &Input<'_>) -> Result<Option<CommitKey>> {
         key: key.into(),
         digest,
     }))
+}
+
+/// The context that came along with a request: what it enqueues and publishes inherits from it.
+pub(super) fn context(headers: &HeaderMap) -> Context {
+    let texts = headers.iter().filter_map(|(name, value)| {
+        let value = value.to_str().ok()?;
+        Some((name.as_str(), value))
+    });
+    Context::from_headers(texts)
 }
 
 /// The headers that are attributes of an event in the binary mode.

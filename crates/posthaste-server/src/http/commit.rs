@@ -19,7 +19,11 @@ pub(super) async fn commit(State(served): State<Served>, request: Request) -> An
     }
     check_histories(&served, named_by_cursor(&shape.commands)).await?;
     let mut mint = Mint::new()?;
-    let commands = shape.read(&mut || mint.id())?;
+    let mut commands = shape.read(&mut || mint.id())?;
+    let context = body::context(&input.parts.headers);
+    commands
+        .iter_mut()
+        .for_each(|command| context.inherited_by(command));
     let committed = one(&served, Commit { key, commands }).await?;
     json(StatusCode::OK, &wire::Committed::write(&committed)?)
 }

@@ -4,6 +4,7 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use posthaste::event::EventDraft;
+use posthaste::policy::Context;
 use posthaste::wire::{self, event};
 use posthaste_core::command::CommitKey;
 use posthaste_core::job::Start;
@@ -37,14 +38,16 @@ pub(super) async fn publish(
     let topic = TopicName::new(&topic)?;
     let key = body::key(&input)?;
     let Told { events, minted } = read_events(&input)?;
+    let context = body::context(&input.parts.headers);
     if let Some(start) = start {
-        return publish_later(&served, key, &topic, events, start).await;
+        return publish_later(&served, key, &context, &topic, events, start).await;
     }
     let ids: Vec<Text> = events.iter().map(|event| event.id.clone()).collect();
-    let command = Command::Publish {
+    let mut command = Command::Publish {
         topic: topic.clone(),
         events,
     };
+    context.inherited_by(&mut command);
     let commands = vec![command];
     let committed = one(&served, Commit { key, commands }).await?;
     let Some(Reply::Published(published)) = committed.replies.first() else {
@@ -86,6 +89,7 @@ fn read_start(query: Option<&str>) -> Result<Option<Start>> {
 async fn publish_later(
     served: &Served,
     key: Option<CommitKey>,
+    context: &Context,
     topic: &TopicName,
     events: Vec<NewEvent>,
     start: Start,
@@ -97,7 +101,9 @@ async fn publish_later(
             .build(|| mint.id())
             .map_err(|error| error.at_command(index))?;
         job.start = start;
-        Ok(Command::Enqueue(job))
+        let mut command = Command::Enqueue(job);
+        context.inherited_by(&mut command);
+        Ok(command)
     });
     let commands = jobs.collect::<Result<_>>()?;
     let committed = one(served, Commit { key, commands }).await?;

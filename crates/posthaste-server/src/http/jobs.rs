@@ -28,14 +28,17 @@ pub(super) async fn enqueue(State(served): State<Served>, request: Request) -> A
     let input = body::read(&served, request).await?;
     let (jobs, _): (Vec<wire::NewJob>, bool) = wire::parse_one_or_many(&input.body)?;
     let key = body::key(&input)?;
+    let context = body::context(&input.parts.headers);
     let mut mint = Mint::new()?;
     let commands = jobs
         .into_iter()
         .enumerate()
         .map(|(index, job)| {
             let job = job.read(|| mint.id());
-            job.map(|job| Command::Enqueue(Box::new(job)))
-                .map_err(|error| error.at_command(index))
+            let job = job.map_err(|error| error.at_command(index))?;
+            let mut command = Command::Enqueue(Box::new(job));
+            context.inherited_by(&mut command);
+            Ok(command)
         })
         .collect::<Result<_>>()?;
     let committed = one(&served, Commit { key, commands }).await?;

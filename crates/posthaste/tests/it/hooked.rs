@@ -30,6 +30,7 @@ pub(crate) struct Hooked {
     on_commit: Mutex<OnCommit>,
     on_ask: Mutex<OnAsk>,
     on_answer: Mutex<OnAnswer>,
+    asks_for_jobs: Mutex<Vec<LeaseAsk>>,
 }
 
 impl Hooked {
@@ -40,9 +41,15 @@ impl Hooked {
             on_commit: Mutex::new(Box::new(|_| Fate::Pass)),
             on_ask: Mutex::new(Box::new(|_| None)),
             on_answer: Mutex::new(Box::new(|_| None)),
+            asks_for_jobs: Mutex::new(Vec::new()),
         });
         let store = Arc::clone(&hooked) as Arc<dyn Store>;
         (hooked, Posthaste::with_store(store).expect("a hub"))
+    }
+
+    /// Every ask for jobs until now.
+    pub(crate) fn asks_for_jobs(&self) -> Vec<LeaseAsk> {
+        self.asks_for_jobs.lock().expect("a lock").clone()
     }
 
     /// What is said to each commit from now on.
@@ -98,6 +105,7 @@ impl Store for Hooked {
     }
 
     fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
+        self.asks_for_jobs.lock().expect("a lock").push(ask.clone());
         self.inner.lease(ask)
     }
 

@@ -1,6 +1,7 @@
 //! The library through its public face, on `memory:` and on `file:`.
 
 mod adversity;
+mod contexts;
 mod derive;
 mod enqueue;
 mod events;
@@ -11,6 +12,8 @@ mod groups_kept;
 mod hooked;
 mod open;
 mod policies;
+mod policies_jobs;
+mod retry_budget;
 mod spans;
 mod sweep;
 mod tails;
