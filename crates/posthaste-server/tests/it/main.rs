@@ -9,6 +9,7 @@ mod client;
 mod command_line;
 mod conformance;
 mod consumers;
+mod contexts;
 mod drain;
 mod exec;
 mod group_resets;

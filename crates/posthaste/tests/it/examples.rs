@@ -31,6 +31,7 @@ examples! {
     inbox "../../../../examples/inbox.rs";
     once "../../../../examples/once.rs";
     parking "../../../../examples/parking.rs";
+    policy_on_a_kind "../../../../examples/policy_on_a_kind.rs";
     read_your_writes "../../../../examples/read_your_writes.rs";
     results "../../../../examples/results.rs";
     retries "../../../../examples/retries.rs";

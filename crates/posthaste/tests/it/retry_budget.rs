@@ -158,6 +158,26 @@ async fn wait_until(true_now: impl Fn() -> bool) {
 }
 
 #[test]
+fn first_attempts_bring_their_share() {
+    run(async {
+        let storm = Storm::new().await;
+        let half = Budget {
+            ratio: 0.5,
+            floor_per_second: 0.0,
+            window: Duration::from_secs(600),
+        };
+        let worker = storm.worker().retry_budget(half).lease(1.hours());
+        let worker = worker.start().await.expect("starts");
+        wait_until(|| storm.calls() >= 1_000).await;
+        storm.settled().await;
+        storm.hub.advance(2.secs());
+        storm.settled().await;
+        let summary = worker.stop().await.expect("stops");
+        assert_eq!((storm.calls(), summary.over_budget), (1_500, 500));
+    });
+}
+
+#[test]
 fn a_few_failures_are_not_slowed_down_by_default() {
     run(async {
         let hub = Posthaste::test().await.expect("a hub");
