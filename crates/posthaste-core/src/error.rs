@@ -31,6 +31,10 @@ pub enum ErrorKind {
     Busy,
     /// The disk is nearly full: new work is refused, settling goes on.
     DiskFull,
+    /// More is asked at once than can be done well: this was turned away, and nothing was done.
+    Overloaded,
+    /// The time that its caller had for it was over: nothing was done.
+    Deadline,
     /// Whether it happened is not known: a sync failed, or the connection broke.
     Uncertain,
     /// The store is closed or closing.
@@ -65,6 +69,8 @@ impl ErrorKind {
             Self::SettledOtherwise => "settled-otherwise",
             Self::Busy => "busy",
             Self::DiskFull => "disk-full",
+            Self::Overloaded => "overloaded",
+            Self::Deadline => "deadline-exceeded",
             Self::Uncertain => "uncertain",
             Self::Closed => "closed",
             Self::Unavailable => "unavailable",
@@ -83,7 +89,7 @@ impl ErrorKind {
     }
 
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Invalid,
         Self::TooLarge,
         Self::NotFound,
@@ -95,6 +101,8 @@ impl ErrorKind {
         Self::SettledOtherwise,
         Self::Busy,
         Self::DiskFull,
+        Self::Overloaded,
+        Self::Deadline,
         Self::Uncertain,
         Self::Closed,
         Self::Unavailable,
@@ -191,10 +199,10 @@ impl Error {
     /// retried safely only under an idempotency key.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        use ErrorKind::{Busy, Closed, DiskFull, Locked, Unavailable, Uncertain};
+        use ErrorKind::{Busy, Closed, DiskFull, Locked, Overloaded, Unavailable, Uncertain};
         matches!(
             self.0.kind,
-            Busy | DiskFull | Uncertain | Closed | Unavailable | Locked
+            Busy | DiskFull | Overloaded | Uncertain | Closed | Unavailable | Locked
         )
     }
 }

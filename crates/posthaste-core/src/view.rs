@@ -159,6 +159,10 @@ pub struct Health {
     pub disk_bytes: u64,
     /// Bytes of it that are live.
     pub live_bytes: u64,
+    /// Bytes that are free on its disk, as was last looked; none where it has no disk, or does not say.
+    pub free_bytes: Option<u64>,
+    /// Bytes of its disk that are kept free of new work.
+    pub reserve_bytes: u64,
     /// Syncs since the store was opened.
     pub syncs: u64,
     /// Commits since the store was opened.

@@ -215,6 +215,8 @@ impl Chores {
         let Ok(free) = self.disk().free_bytes(&self.files.dir) else {
             return;
         };
+        let known = free.max(1);
+        self.shared.stats.disk_free.store(known, Ordering::Relaxed);
         let left = self
             .shared
             .hold()

@@ -44,6 +44,8 @@ pub(crate) struct Stats {
     pub(crate) commits: AtomicU64,
     /// The disk is nearly full: no new work.
     pub(crate) disk_low: AtomicBool,
+    /// Free bytes of the disk when it was last looked, and one at least; 0 before that.
+    pub(crate) disk_free: AtomicU64,
     /// Problems that do not stop the store, in words.
     pub(crate) problems: Mutex<Vec<String>>,
 }
@@ -52,6 +54,11 @@ pub(crate) struct Stats {
 const PROBLEMS_MAX: usize = 32;
 
 impl Stats {
+    /// Free bytes of the disk, where that is known.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        Some(self.disk_free.load(Ordering::Relaxed)).filter(|free| *free > 0)
+    }
+
     /// What is wrong now, in words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let kept = self.problems.lock().unwrap_or_else(PoisonError::into_inner);

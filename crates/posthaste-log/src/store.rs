@@ -414,6 +414,10 @@ fn health_of(
     } else {
         "file"
     };
+    let reserve_bytes = match options.location {
+        Location::Memory => 0,
+        Location::Directory(_) => options.reserve_bytes,
+    };
     Box::new(move |shared| Health {
         store,
         durability: durability.clone(),
@@ -422,6 +426,8 @@ fn health_of(
         disk_bytes: segments
             .as_ref()
             .map_or(0, |segments| segments.disk_bytes()),
+        free_bytes: shared.stats.free_bytes(),
+        reserve_bytes,
         live_bytes: live.lock().unwrap_or_else(PoisonError::into_inner).total(),
         syncs: shared.stats.syncs.load(Ordering::Relaxed),
         commits: shared.stats.commits.load(Ordering::Relaxed),

@@ -21,4 +21,4 @@ mod http;
 pub mod mint;
 pub mod server;
 
-pub use http::{Drain, OPENAPI, ROUTES, Served, Streams, router};
+pub use http::{Drain, OPENAPI, ROUTES, Served, Streams, admission, router};

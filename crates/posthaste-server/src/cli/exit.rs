@@ -36,7 +36,11 @@ fn number(kind: ErrorKind) -> u8 {
         | ErrorKind::Stale
         | ErrorKind::UnknownLease
         | ErrorKind::SettledOtherwise => 4,
-        ErrorKind::Busy | ErrorKind::Closed | ErrorKind::Unavailable | ErrorKind::Locked => 5,
+        ErrorKind::Busy
+        | ErrorKind::Overloaded
+        | ErrorKind::Closed
+        | ErrorKind::Unavailable
+        | ErrorKind::Locked => 5,
         ErrorKind::Corrupt => 6,
         ErrorKind::DiskFull => 7,
         ErrorKind::NewerFormat => 8,

@@ -20,6 +20,8 @@ use super::Served;
 
 /// Longest time for a body, from the head to its last byte.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for a small body that is thrown away.
+const THROWING_AWAY: Duration = Duration::from_secs(1);
 /// A body up to this many bytes is read at once; larger ones take turns.
 const SMALL_BYTES: u64 = 64 * 1024;
 /// Most larger bodies held at once: together at most half a gibibyte.
@@ -53,7 +55,8 @@ pub(super) async fn read_bytes(served: &Served, request: Request) -> Result<Inpu
     if size.lower() > limits::COMMIT_BYTES_MAX as u64 {
         return Err(too_large());
     }
-    let turn = if size.upper().is_some_and(|bytes| bytes <= SMALL_BYTES) {
+    let has_come = parts.extensions.get::<Gathered>().is_some();
+    let turn = if has_come || !is_large(&body) {
         None
     } else {
         Some(take_turn(served).await?)
@@ -69,6 +72,47 @@ pub(super) async fn read_bytes(served: &Served, request: Request) -> Result<Inpu
         body,
         _turn: turn,
     })
+}
+
+/// Says of a request that its body has come, and that it has its turn where it needs one.
+#[derive(Clone, Copy, Debug)]
+struct Gathered;
+
+/// The same request with its whole body, and the turn of a large one, to be held until the answer is
+/// ready.
+///
+/// # Errors
+/// As [`read_bytes`].
+pub(super) async fn gathered(
+    served: &Served,
+    request: Request,
+) -> Result<(Request, Option<SemaphorePermit<'_>>)> {
+    if request.body().is_end_stream() {
+        return Ok((request, None));
+    }
+    let Input {
+        mut parts,
+        body,
+        _turn: turn,
+    } = read_bytes(served, request).await?;
+    parts.extensions.insert(Gathered);
+    Ok((Request::from_parts(parts, Body::from(body)), turn))
+}
+
+/// Whether a body is read only when it is its turn.
+pub(super) fn is_large(body: &Body) -> bool {
+    body.size_hint()
+        .upper()
+        .is_none_or(|bytes| bytes > SMALL_BYTES)
+}
+
+/// Reads a small body to its end, for nothing. Says whether that could be done; a large one is left.
+pub(super) async fn thrown_away(body: Body) -> bool {
+    if is_large(&body) {
+        return false;
+    }
+    let read = tokio::time::timeout(THROWING_AWAY, to_bytes(body, limits::COMMIT_BYTES_MAX));
+    matches!(read.await, Ok(Ok(_)))
 }
 
 async fn take_turn(served: &Served) -> Result<SemaphorePermit<'_>> {

@@ -65,11 +65,15 @@ pub(super) async fn check_histories(
     Ok(())
 }
 
-/// Applies one commit.
+/// Applies one commit, where its new work is taken now.
 ///
 /// # Errors
-/// What the store answers.
+/// That it isn't, or what the store answers.
 pub(super) async fn one(served: &Served, commit: Commit) -> Result<Committed> {
+    let Served {
+        store, pressure, ..
+    } = served;
+    pressure.let_in(store, &commit.commands).await?;
     let mut answers = served.store.commit(vec![commit]).await?;
     answers.pop().unwrap_or_else(|| {
         Err(Error::new(

@@ -16,7 +16,7 @@ use posthaste_core::{
 };
 
 use super::commit::one;
-use super::{Answer, Served, body, json, query};
+use super::{Answer, Served, body, context, json, query};
 use crate::mint::Mint;
 
 /// Events to publish, and whether ids were minted for some.
@@ -226,7 +226,7 @@ pub(super) fn read_query(query: Option<&str>, otherwise: TailTopic) -> Result<Ta
         types: texts(types),
         keys: texts(keys),
         max: query::count(max.as_deref(), otherwise.max, limits::READ_EVENTS_MAX)?,
-        wait_ms: wait_ms.unwrap_or(otherwise.wait_ms),
+        wait_ms: context::wait_ms(wait_ms.unwrap_or(otherwise.wait_ms)),
         ..otherwise
     };
     check::read(&ask)?;

@@ -10,7 +10,7 @@ use posthaste_core::{Command, Commit, Error, ErrorKind, GroupName, Position, Res
 
 use super::commit::one;
 use super::events::read_wait;
-use super::{Answer, Served, body, json, query, topics};
+use super::{Answer, Served, body, context, json, query, topics};
 use posthaste::event::standing;
 
 /// The names in the path of a group.
@@ -62,7 +62,7 @@ pub(super) async fn show(
         topic,
         group,
         passed: at,
-        wait_ms: wait_ms.unwrap_or(0),
+        wait_ms: context::wait_ms(wait_ms.unwrap_or(0)),
     };
     let now = TailGroup {
         wait_ms: 0,

@@ -13,7 +13,7 @@ use posthaste_core::{
 };
 
 use super::commit::one;
-use super::{Answer, Served, body, json, query};
+use super::{Answer, Served, body, context, json, query};
 use crate::mint::{self, Mint};
 
 /// Jobs of a page where no number is asked for.
@@ -120,6 +120,7 @@ pub(super) async fn show(
         Some(wait) => {
             let wait_ms = duration::parse_ms(&wait)?.min(limits::WAIT_MS_MAX.into());
             let wait_ms = u32::try_from(wait_ms).unwrap_or(limits::WAIT_MS_MAX);
+            let wait_ms = context::wait_ms(wait_ms);
             tokio::select! {
                 job = served.store.tail(TailJob { id, wait_ms }) => job?,
                 () = served.drained() => look(&*served.store, id).await?,

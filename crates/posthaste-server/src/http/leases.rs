@@ -6,7 +6,7 @@ use posthaste::wire::{self, Problem, Status};
 use posthaste_core::{Commit, Committed, Error, ErrorKind, Reply, Result, limits};
 
 use super::granted::{Handed, Line, granted};
-use super::{Answer, Served, body, json, with_body, written};
+use super::{Answer, Served, body, context, json, with_body, written};
 use crate::mint::Mint;
 
 /// `POST /v1/leases`. A client that hangs up while it waits has its ask dropped, and the store
@@ -17,7 +17,7 @@ pub(super) async fn lease(State(served): State<Served>, request: Request) -> Ans
     let shape: wire::LeaseAsk = wire::parse(&input.body)?;
     drop(input);
     let mut ask = shape.read()?;
-    ask.wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
+    ask.wait_ms = context::wait_ms(ask.wait_ms);
     let jobs = tokio::select! {
         jobs = served.store.lease(ask) => jobs?,
         () = served.drained() => Vec::new(),

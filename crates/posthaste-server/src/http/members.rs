@@ -5,12 +5,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use posthaste::wire;
 use posthaste_core::group::EventAsk;
-use posthaste_core::{Command, Commit, Error, ErrorKind, Reply, Result, Token, limits};
+use posthaste_core::{Command, Commit, Error, ErrorKind, Reply, Result, Token};
 
 use super::commit::{check_histories, named_by_cursor, one};
 use super::granted::{Handed, Line, granted};
 use super::groups::{Names, names};
-use super::{Answer, Served, body, json, with_body, written};
+use super::{Answer, Served, body, context, json, with_body, written};
 use crate::mint::Mint;
 
 /// `POST /v1/groups/{topic}/{group}/lease`. A client that hangs up while it waits has its ask
@@ -23,7 +23,7 @@ pub(super) async fn lease(State(served): State<Served>, of: Names, request: Requ
     let shape: wire::EventAsk = wire::parse(&input.body)?;
     drop(input);
     let mut ask = shape.read(topic.clone(), group.clone())?;
-    ask.wait_ms = ask.wait_ms.min(limits::WAIT_MS_MAX);
+    ask.wait_ms = context::wait_ms(ask.wait_ms);
     let joined = ask.token.is_none();
     let now = EventAsk {
         wait_ms: 0,

@@ -29,6 +29,7 @@ pub(super) async fn metrics(State(served): State<Served>) -> Answer {
     page.queues(&queues, mint::now());
     pace::put(&mut page, &queues);
     page.groups(&groups, &waited);
+    page.0.push_str(&served.policies.metrics());
     Ok(([(header::CONTENT_TYPE, TEXT)], page.0).into_response())
 }
 

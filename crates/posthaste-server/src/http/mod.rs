@@ -3,8 +3,10 @@
 //! A handler reads a shape, asks the store one thing, and writes a shape. Limits on bodies are
 //! kept in `body`, errors are written in `refusal`; nothing here decides anything about a job.
 
+mod admission;
 mod body;
 mod commit;
+mod context;
 mod events;
 mod granted;
 mod groups;
@@ -15,6 +17,7 @@ mod leases;
 mod members;
 mod metrics;
 mod operate;
+mod pressure;
 mod push;
 mod query;
 mod queues;
@@ -28,9 +31,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing;
 use bytes::Bytes;
+use posthaste::policy::{Criticality, Policies, Policy};
 use posthaste_core::{Error, ErrorKind, Store};
 use tokio::sync::{Semaphore, watch};
 
+use admission::Door;
+pub use admission::admission;
 pub(crate) use granted::Line;
 pub use push::Streams;
 pub(crate) use push::{Held, Streamed};
@@ -49,6 +55,9 @@ pub struct Served {
     draining: Arc<watch::Sender<bool>>,
     large_bodies: Arc<Semaphore>,
     push: push::Push,
+    admission: Option<Policy>,
+    policies: Policies,
+    pressure: pressure::Pressure,
 }
 
 impl Served {
@@ -56,12 +65,20 @@ impl Served {
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         let feeds = push::Feeds::new(Arc::clone(&store));
-        Self {
+        let served = Self {
             push: push::Push::new(feeds, Streams::default()),
             store,
             draining: Arc::new(watch::Sender::new(false)),
             large_bodies: Arc::new(Semaphore::new(body::LARGE_BODIES_MAX)),
-        }
+            admission: None,
+            policies: Policies::new(),
+            pressure: pressure::Pressure::default(),
+        };
+        let policy = match Policy::new(admission::NAME, admission()) {
+            Ok(policy) => policy,
+            Err(error) => unreachable!("a test checks the settings: {error}"),
+        };
+        served.with_admission(Some(policy))
     }
 
     /// The same, with other limits of streams.
@@ -69,6 +86,32 @@ impl Served {
     pub fn with_streams(self, streams: Streams) -> Self {
         Self {
             push: self.push.with(streams),
+            ..self
+        }
+    }
+
+    /// The same, with requests let in under another policy than that of [`admission`], or under none.
+    #[must_use]
+    pub fn with_admission(self, policy: Option<Policy>) -> Self {
+        let policies = Policies::new();
+        if let Some(policy) = &policy {
+            // It is the only one, so that its name is free.
+            drop(policies.add(policy.clone()));
+        }
+        Self {
+            admission: policy,
+            policies,
+            ..self
+        }
+    }
+
+    /// The same, with at most so many jobs that wait: ready ones, and those between two attempts.
+    /// Where there are more, new ones are refused: `best-effort` from 70 % on, `batch` from 80 %,
+    /// `default` at 100 %, `critical` at 110 %.
+    #[must_use]
+    pub fn with_backlog_max(self, most: u64) -> Self {
+        Self {
+            pressure: pressure::Pressure::new(Some(most)),
             ..self
         }
     }
@@ -110,63 +153,73 @@ impl Drain {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal => $handler:path;)*) => {
+    ($($method:ident $path:literal => $handler:path, $door:expr;)*) => {
         /// Every route: its method in lower case, and its path.
         pub const ROUTES: &[(&str, &str)] = &[$((stringify!($method), $path)),*];
 
-        fn routed() -> Router<Served> {
-            Router::new()$(.route($path, routing::$method($handler)))*
+        fn routed(served: &Served) -> Router<Served> {
+            use admission::enter;
+            use axum::middleware::from_fn_with_state as under;
+            Router::new()$(.route($path, routing::$method($handler)
+                .route_layer(under((served.clone(), $door), enter))))*
         }
     };
 }
 
+/// A quick request, which matters as most do.
+const QUICK: Door = Door::Quick(Criticality::Default);
+/// A quick request for which nobody should be kept waiting: pages of lists, and slices of sweeps.
+const LATER: Door = Door::Quick(Criticality::Batch);
+/// A look at something, which may be asked to wait until there is more to see.
+const MAY_WAIT: Door = Door::MayWait(Criticality::Default);
+
 routes! {
-    post "/v1/jobs" => jobs::enqueue;
-    get "/v1/jobs" => jobs::list;
-    get "/v1/jobs/{id}" => jobs::show;
-    patch "/v1/jobs/{id}" => jobs::edit;
-    delete "/v1/jobs/{id}" => jobs::delete;
-    post "/v1/jobs/{id}/cancel" => jobs::cancel;
-    post "/v1/jobs/{id}/retry" => jobs::retry;
-    get "/v1/jobs/{id}/events" => push::follow_job;
-    post "/v1/jobs/redrive" => jobs::redrive_many;
-    post "/v1/jobs/prune" => jobs::prune_many;
-    post "/v1/jobs/delete" => jobs::delete_many;
-    post "/v1/leases" => leases::lease;
-    post "/v1/leases/heartbeat" => leases::heartbeat;
-    post "/v1/leases/settle" => leases::settle;
-    get "/v1/queues" => queues::list;
-    put "/v1/queues/{queue}" => queues::configure;
-    post "/v1/queues/{queue}/pause" => queues::pause;
-    post "/v1/queues/{queue}/resume" => queues::resume;
-    get "/v1/topics" => topics::list;
-    get "/v1/topics/{topic}" => topics::show;
-    put "/v1/topics/{topic}" => topics::set;
-    delete "/v1/topics/{topic}" => topics::delete;
-    post "/v1/topics/{topic}/events" => events::publish;
-    get "/v1/topics/{topic}/events" => events::read;
-    get "/v1/topics/{topic}/stream" => push::follow;
-    get "/v1/groups" => groups::list;
-    get "/v1/groups/{topic}/{group}" => groups::show;
-    put "/v1/groups/{topic}/{group}" => groups::set;
-    delete "/v1/groups/{topic}/{group}" => groups::delete;
-    post "/v1/groups/{topic}/{group}/pause" => groups::pause;
-    post "/v1/groups/{topic}/{group}/resume" => groups::resume;
-    post "/v1/groups/{topic}/{group}/reset" => groups::reset;
-    post "/v1/groups/{topic}/{group}/lease" => members::lease;
-    post "/v1/groups/{topic}/{group}/heartbeat" => members::heartbeat;
-    post "/v1/groups/{topic}/{group}/settle" => members::settle;
-    post "/v1/groups/{topic}/{group}/leave" => members::leave;
-    get "/v1/groups/{topic}/{group}/parked" => kept::parked;
-    post "/v1/groups/{topic}/{group}/parked/release" => kept::release;
-    post "/v1/groups/{topic}/{group}/parked/skip" => kept::skip;
-    get "/v1/groups/{topic}/{group}/dead" => kept::dead;
-    post "/v1/groups/{topic}/{group}/dead/redrive" => kept::redrive;
-    post "/v1/commit" => commit::commit;
-    get "/livez" => operate::live;
-    get "/readyz" => operate::ready;
-    get "/metrics" => metrics::metrics;
-    get "/openapi.json" => operate::openapi;
+    post "/v1/jobs" => jobs::enqueue, QUICK;
+    get "/v1/jobs" => jobs::list, LATER;
+    get "/v1/jobs/{id}" => jobs::show, MAY_WAIT;
+    patch "/v1/jobs/{id}" => jobs::edit, QUICK;
+    delete "/v1/jobs/{id}" => jobs::delete, QUICK;
+    post "/v1/jobs/{id}/cancel" => jobs::cancel, QUICK;
+    post "/v1/jobs/{id}/retry" => jobs::retry, QUICK;
+    get "/v1/jobs/{id}/events" => push::follow_job, Door::Waits;
+    post "/v1/jobs/redrive" => jobs::redrive_many, LATER;
+    post "/v1/jobs/prune" => jobs::prune_many, LATER;
+    post "/v1/jobs/delete" => jobs::delete_many, LATER;
+    post "/v1/leases" => leases::lease, Door::Waits;
+    post "/v1/leases/heartbeat" => leases::heartbeat, Door::Vital;
+    post "/v1/leases/settle" => leases::settle, Door::Vital;
+    get "/v1/queues" => queues::list, QUICK;
+    put "/v1/queues/{queue}" => queues::configure, Door::Vital;
+    post "/v1/queues/{queue}/pause" => queues::pause, Door::Vital;
+    post "/v1/queues/{queue}/resume" => queues::resume, Door::Vital;
+    get "/v1/topics" => topics::list, QUICK;
+    get "/v1/topics/{topic}" => topics::show, QUICK;
+    put "/v1/topics/{topic}" => topics::set, QUICK;
+    delete "/v1/topics/{topic}" => topics::delete, QUICK;
+    post "/v1/topics/{topic}/events" => events::publish, QUICK;
+    get "/v1/topics/{topic}/events" => events::read, MAY_WAIT;
+    get "/v1/topics/{topic}/stream" => push::follow, Door::Waits;
+    get "/v1/groups" => groups::list, QUICK;
+    get "/v1/groups/{topic}/{group}" => groups::show, MAY_WAIT;
+    put "/v1/groups/{topic}/{group}" => groups::set, QUICK;
+    delete "/v1/groups/{topic}/{group}" => groups::delete, QUICK;
+    post "/v1/groups/{topic}/{group}/pause" => groups::pause, Door::Vital;
+    post "/v1/groups/{topic}/{group}/resume" => groups::resume, Door::Vital;
+    post "/v1/groups/{topic}/{group}/reset" => groups::reset, QUICK;
+    post "/v1/groups/{topic}/{group}/lease" => members::lease, Door::Waits;
+    post "/v1/groups/{topic}/{group}/heartbeat" => members::heartbeat, Door::Vital;
+    post "/v1/groups/{topic}/{group}/settle" => members::settle, Door::Vital;
+    post "/v1/groups/{topic}/{group}/leave" => members::leave, Door::Vital;
+    get "/v1/groups/{topic}/{group}/parked" => kept::parked, LATER;
+    post "/v1/groups/{topic}/{group}/parked/release" => kept::release, QUICK;
+    post "/v1/groups/{topic}/{group}/parked/skip" => kept::skip, QUICK;
+    get "/v1/groups/{topic}/{group}/dead" => kept::dead, LATER;
+    post "/v1/groups/{topic}/{group}/dead/redrive" => kept::redrive, QUICK;
+    post "/v1/commit" => commit::commit, QUICK;
+    get "/livez" => operate::live, Door::Open;
+    get "/readyz" => operate::ready, Door::Open;
+    get "/metrics" => metrics::metrics, Door::Open;
+    get "/openapi.json" => operate::openapi, Door::Open;
 }
 
 /// The HTTP surface of a store.
@@ -177,7 +230,7 @@ routes! {
 /// Mounted in a server other than [`server`](crate::server), an answer that grants leases counts as
 /// told once that server has it; those that do not get to their client lapse then.
 pub fn router(served: Served) -> Router {
-    routed()
+    routed(&served)
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(axum::middleware::from_fn(guard::refuse_other_sites))

@@ -52,7 +52,8 @@ fn advice(kind: ErrorKind) -> &'static str {
             "stop working on the job: another worker may have it"
         }
         ErrorKind::SettledOtherwise => "leave it: the first outcome stays",
-        ErrorKind::Busy => "try again in a moment",
+        ErrorKind::Busy | ErrorKind::Overloaded => "try again in a moment",
+        ErrorKind::Deadline => "give it more time, or ask for less",
         ErrorKind::DiskFull => "make room on the disk; settling and deleting go on meanwhile",
         ErrorKind::Uncertain => {
             "see whether it happened, or repeat it under the same Idempotency-Key"

@@ -303,6 +303,8 @@ impl Store for ModelStore {
                 problems: Vec::new(),
                 disk_bytes: 0,
                 live_bytes: 0,
+                free_bytes: None,
+                reserve_bytes: 0,
                 syncs: 0,
                 commits: shared.commits,
             })

@@ -42,7 +42,7 @@ impl<T> Judge<T, Error> for ByKind {
             return Verdict::Ok;
         };
         match error.kind() {
-            ErrorKind::Busy | ErrorKind::DiskFull => {
+            ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::Overloaded => {
                 Verdict::Throttled(error.retry_after().map(Duration::from_millis))
             }
             ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Locked => Verdict::Retry,

@@ -66,7 +66,7 @@ impl Problem {
 }
 
 /// The HTTP status of an error: 4xx where the request is at fault, 429 and 503 where it may
-/// succeed later, 500 where the store is damaged.
+/// succeed later, 500 where the store is damaged, 504 where its caller's time was over.
 #[must_use]
 pub fn status(kind: ErrorKind) -> u16 {
     match kind {
@@ -81,9 +81,12 @@ pub fn status(kind: ErrorKind) -> u16 {
         ErrorKind::KeyReused => 422,
         ErrorKind::Busy => 429,
         ErrorKind::Unsupported => 501,
-        ErrorKind::Uncertain | ErrorKind::Closed | ErrorKind::Unavailable | ErrorKind::Locked => {
-            503
-        }
+        ErrorKind::Overloaded
+        | ErrorKind::Uncertain
+        | ErrorKind::Closed
+        | ErrorKind::Unavailable
+        | ErrorKind::Locked => 503,
+        ErrorKind::Deadline => 504,
         ErrorKind::DiskFull => 507,
         _ => 500,
     }

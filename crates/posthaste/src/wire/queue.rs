@@ -229,6 +229,12 @@ pub struct Health {
     pub disk_bytes: u64,
     /// Bytes of it that are live.
     pub live_bytes: u64,
+    /// Bytes that are free on its disk, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
+    /// Bytes of its disk that are kept free of new work.
+    #[serde(default)]
+    pub reserve_bytes: u64,
     /// Syncs since the store was opened.
     pub syncs: u64,
     /// Commits since the store was opened.
@@ -246,6 +252,8 @@ impl Health {
             problems: health.problems.clone(),
             disk_bytes: health.disk_bytes,
             live_bytes: health.live_bytes,
+            free_bytes: health.free_bytes,
+            reserve_bytes: health.reserve_bytes,
             syncs: health.syncs,
             commits: health.commits,
         }
@@ -261,6 +269,8 @@ impl Health {
             problems: self.problems,
             disk_bytes: self.disk_bytes,
             live_bytes: self.live_bytes,
+            free_bytes: self.free_bytes,
+            reserve_bytes: self.reserve_bytes,
             syncs: self.syncs,
             commits: self.commits,
         }
