@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderName};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::Extensions;
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Pool;
@@ -16,7 +16,9 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use posthaste_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 
+use super::guarded;
 use super::line::{HangUp, Lines};
+use crate::policy::{Context, Criticality, IDEMPOTENCY_KEY_HEADER, Policy};
 use crate::wire;
 
 /// How long connecting may take.
@@ -34,11 +36,97 @@ pub(super) enum Verb {
     Post,
 }
 
+/// A request, and what is known of repeating it.
+#[derive(Clone, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) verb: Verb,
+    path: &'a str,
+    body: Option<Bytes>,
+    key: Option<&'a str>,
+    wait: Duration,
+    vital: bool,
+    repeatable: bool,
+    plain: bool,
+}
+
+impl<'a> Question<'a> {
+    /// A look at something.
+    pub(super) const fn get(path: &'a str) -> Self {
+        Self {
+            verb: Verb::Get,
+            path,
+            body: None,
+            key: None,
+            wait: Duration::ZERO,
+            vital: false,
+            repeatable: true,
+            plain: false,
+        }
+    }
+
+    /// Something to be done.
+    pub(super) fn post(path: &'a str, body: Vec<u8>) -> Self {
+        Self {
+            verb: Verb::Post,
+            body: Some(Bytes::from(body)),
+            repeatable: false,
+            ..Self::get(path)
+        }
+    }
+
+    /// Under an idempotency key, where there is one.
+    pub(super) fn keyed(self, key: Option<&'a str>) -> Self {
+        Self {
+            repeatable: self.repeatable || key.is_some(),
+            key,
+            ..self
+        }
+    }
+
+    /// The answer is waited for so long; it is asked for once, and who asked decides.
+    pub(super) const fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// It ends work or keeps it alive, and is critical whatever it works for.
+    pub(super) const fn vital(mut self, vital: bool) -> Self {
+        self.vital = vital;
+        self
+    }
+
+    /// Repeating it is safe without a key.
+    pub(super) const fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+
+    /// It is asked under no policy.
+    pub(super) const fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// Whose time it has, how much it matters, and whether it may be repeated. A key that the caller
+    /// works under is not this request's.
+    fn context(&self) -> Context {
+        let mut context = Context::current().fresh();
+        if self.vital {
+            context = context.criticality(Criticality::Critical);
+        }
+        if self.repeatable {
+            context = context.safe();
+        }
+        context
+    }
+}
+
 /// A server and the connections to it.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     base: String,
     pool: Pool<Lines, Full<Bytes>>,
+    policy: Policy,
 }
 
 /// What the server said.
@@ -94,25 +182,35 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(Lines(connector));
-        Ok(Self { base, pool })
+        let policy = Policy::new(base.clone(), guarded::settings())?;
+        Ok(Self { base, pool, policy })
     }
 
-    /// Sends a request and takes the whole answer, waiting for it half a minute longer than
-    /// `wait`.
+    /// The policy of quick calls.
+    pub(super) const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Where the server is.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends a request and takes the whole answer, waiting for it half a minute longer than it asks
+    /// to wait. What waits is sent once, the rest under the policy.
     ///
     /// # Errors
     /// `Unavailable` where nothing was sent, or nothing is changed by a repetition; `Uncertain`
-    /// where it may have happened.
-    pub(super) async fn send(
-        &self,
-        verb: Verb,
-        path: &str,
-        body: Option<Vec<u8>>,
-        key: Option<&str>,
-        wait: Duration,
-    ) -> Result<Answer> {
-        let request = self.request(verb, path, body, key)?;
-        self.exchange(verb, request, wait, || {}).await
+    /// where it may have happened; `Deadline` and `Overloaded` where it was not asked.
+    pub(super) async fn send(&self, question: Question<'_>) -> Result<Answer> {
+        let context = question.context();
+        if !question.plain && question.wait.is_zero() {
+            return guarded::send(self, &question, context).await;
+        }
+        check_time(&context)?;
+        let request = self.request(&question, &context)?;
+        self.exchange(question.verb, request, question.wait, || {})
+            .await
     }
 
     /// The same as a POST that can be hung up on while it waits for its answer.
@@ -125,7 +223,10 @@ impl Client {
         body: Vec<u8>,
         wait: Duration,
     ) -> Result<(impl Future<Output = Result<Answer>> + Send + use<>, Call)> {
-        let mut request = self.request(Verb::Post, path, Some(body), None)?;
+        let question = Question::post(path, body);
+        let context = question.context();
+        check_time(&context)?;
+        let mut request = self.request(&question, &context)?;
         let call = Call {
             connection: capture_connection(&mut request),
             answered: Arc::default(),
@@ -138,7 +239,7 @@ impl Client {
         Ok((exchange, call))
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         verb: Verb,
         request: Request<Full<Bytes>>,
@@ -168,14 +269,15 @@ impl Client {
         }
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
-        verb: Verb,
-        path: &str,
-        body: Option<Vec<u8>>,
-        key: Option<&str>,
+        question: &Question<'_>,
+        context: &Context,
     ) -> Result<Request<Full<Bytes>>> {
-        let method = match verb {
+        let Question {
+            path, body, key, ..
+        } = question;
+        let method = match question.verb {
             Verb::Get => Method::GET,
             Verb::Post => Method::POST,
         };
@@ -188,7 +290,15 @@ impl Client {
         if let Some(key) = key {
             request = request.header(HeaderName::from_static("idempotency-key"), key.as_bytes());
         }
-        let body = Full::new(Bytes::from(body.unwrap_or_default()));
+        for (name, value) in context.headers() {
+            // A request has a key of its own, or none.
+            if name != IDEMPOTENCY_KEY_HEADER
+                && let Ok(value) = HeaderValue::try_from(value)
+            {
+                request = request.header(name, value);
+            }
+        }
+        let body = Full::new(body.clone().unwrap_or_default());
         request.body(body).map_err(|error| {
             Error::new(
                 ErrorKind::Invalid,
@@ -219,6 +329,18 @@ impl Client {
         )
         .next("start it with `posthaste serve`, or check host and port")
     }
+}
+
+/// What has no time left is not started.
+fn check_time(context: &Context) -> Result<()> {
+    if !context.is_over() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Deadline,
+        "the time for it was over before the server was asked",
+    )
+    .next("give it more time"))
 }
 
 /// What a server says is wrong. Its store may be closed and open again with its next process, to be
@@ -271,6 +393,17 @@ impl Answer {
                 self.problem()
             }
         })
+    }
+
+    /// This answer, where the server could give one: a status of 500 and more is its fault.
+    ///
+    /// # Errors
+    /// What it says of that.
+    pub(super) fn or_fault(self) -> Result<Self> {
+        if self.status.is_server_error() {
+            return Err(self.problem());
+        }
+        Ok(self)
     }
 
     fn problem(&self) -> Error {

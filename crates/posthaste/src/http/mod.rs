@@ -2,11 +2,13 @@
 //!
 //! Each call of the port is one request, but for mixed commits, which are one request each, in
 //! order. A dropped call closes its connection; a dropped ask for work hangs up first and gives back
-//! what came all the same. This module repeats nothing by itself: whether a request that broke off
-//! happened is not known, and who asked decides.
+//! what came all the same. Quick calls are made under a policy, which repeats what is safe to repeat:
+//! what only looks, settles and heartbeats, and commits under an idempotency key. Of the rest, whether
+//! a request that broke off happened is not known, and who asked decides.
 
 mod asking;
 mod client;
+mod guarded;
 mod line;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +24,8 @@ use posthaste_core::{
 };
 
 use self::asking::{Asking, Dropped};
-use self::client::{Client, Verb};
+use self::client::{Client, Question};
+use crate::policy::Policy;
 use crate::wire;
 
 /// Most bytes of items in one request, under the server's limit for a batch.
@@ -56,6 +59,18 @@ impl HttpStore {
         };
         store.health().await?;
         Ok(store)
+    }
+
+    /// The policy that quick calls are made under, named by the server's URL: to look at, or to
+    /// [reload](Policy::reload). Asks for work, calls that wait, and [`health`](Store::health) are made
+    /// without it.
+    ///
+    /// Default: 45 s in all; at most three attempts, under a budget of 10 %, of what is safe to repeat;
+    /// a throttle for each tier against a server that turns calls away; and a breaker that opens after
+    /// ten failures in a row, for a quarter of a second.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        self.client.policy()
     }
 
     fn check_open(&self) -> Result<()> {
@@ -108,7 +123,7 @@ impl HttpStore {
             let path = "/v1/leases/heartbeat";
             let answer = self
                 .client
-                .send(Verb::Post, path, Some(body), None, NO_WAIT)
+                .send(Question::post(path, body).vital(true).repeatable())
                 .await?;
             let results: wire::HeartbeatResults = answer.read()?;
             answers.extend(results.results.into_iter().map(|result| {
@@ -123,7 +138,7 @@ impl HttpStore {
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T> {
         self.check_open()?;
         self.client
-            .send(Verb::Get, path, None, None, wait)
+            .send(Question::get(path).waiting(wait))
             .await?
             .read()
     }
@@ -142,7 +157,8 @@ async fn mixed(client: &Client, commit: &Commit) -> Result<Result<Committed>> {
     let body = encode(&wire::Commit::write(commit)?)?;
     let key = commit.key.as_ref().map(|key| &*key.key);
     let path = "/v1/commit";
-    let answer = client.send(Verb::Post, path, Some(body), key, NO_WAIT);
+    let question = Question::post(path, body).keyed(key);
+    let answer = client.send(question.vital(ends_work(commit)));
     match answer.await?.read::<wire::Committed>() {
         Ok(committed) => committed.read().map(Ok),
         Err(error) if is_refusal(&error) => Ok(Err(error)),
@@ -158,7 +174,11 @@ async fn settle(
     let items = run.iter().map(settle_item).collect::<Result<Vec<_>>>()?;
     for body in arrays(&items) {
         let answer = client
-            .send(Verb::Post, "/v1/leases/settle", Some(body), None, NO_WAIT)
+            .send(
+                Question::post("/v1/leases/settle", body)
+                    .vital(true)
+                    .repeatable(),
+            )
             .await?;
         let results: wire::SettleResults = answer.read()?;
         answers.extend(results.results.into_iter().map(settled));
@@ -188,6 +208,20 @@ impl Shape {
             _ => Self::Mixed,
         }
     }
+}
+
+/// Whether a commit ends work, or keeps it alive: what comes with that matters as much.
+fn ends_work(commit: &Commit) -> bool {
+    commit.commands.iter().any(|command| {
+        matches!(
+            command,
+            Command::Settle { .. }
+                | Command::SettleEvents { .. }
+                | Command::Heartbeat { .. }
+                | Command::Beat { .. }
+                | Command::Leave { .. }
+        )
+    })
 }
 
 /// Whether the server refused the request and did nothing, as opposed to not knowing.
@@ -369,7 +403,7 @@ impl Store for HttpStore {
         Box::pin(async move {
             let wait = Duration::from_millis(ask.wait_ms.min(limits::WAIT_MS_MAX).into());
             let path = read_path(&ask)?;
-            let answer = self.client.send(Verb::Get, &path, None, None, wait);
+            let answer = self.client.send(Question::get(&path).waiting(wait));
             Ok(
                 match self
                     .until_closed(answer)
@@ -470,10 +504,7 @@ impl Store for HttpStore {
     fn health(&self) -> PortFuture<'_, Result<Health>> {
         Box::pin(async move {
             self.check_open()?;
-            let answer = self
-                .client
-                .send(Verb::Get, "/readyz", None, None, NO_WAIT)
-                .await?;
+            let answer = self.client.send(Question::get("/readyz").plain()).await?;
             answer.read_any::<wire::Health>().map(wire::Health::read)
         })
     }
