@@ -33,6 +33,8 @@ pub(crate) struct Serve {
     pub(crate) dead_kept: Option<String>,
     pub(crate) dead_kept_max: Option<u32>,
     pub(crate) create_topics: Option<bool>,
+    pub(crate) backlog_max: Option<u64>,
+    pub(crate) admission: Option<bool>,
 }
 
 /// As the flags of `work`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste::Posthaste;
-use posthaste_core::{Error, ErrorKind, Result};
+use posthaste_core::{Error, ErrorKind, Result, Store};
 use posthaste_log::Durability;
 use posthaste_server::{Served, router, server};
 
@@ -47,6 +47,14 @@ pub(super) struct Args {
     /// Whether publishing to a topic that is not there makes it, with the defaults [default: true]
     #[arg(long, env = "POSTHASTE_CREATE_TOPICS", value_name = "BOOL")]
     create_topics: Option<bool>,
+    /// Most jobs that wait, ready or between two attempts: past 70 % best-effort ones are refused, past
+    /// 80 % batch ones, at 100 % the others, at 110 % critical ones [default: any number]
+    #[arg(long, env = "POSTHASTE_BACKLOG_MAX", value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    backlog_max: Option<u64>,
+    /// Whether requests are turned away while more is asked than the server can do [default: true]
+    #[arg(long, env = "POSTHASTE_ADMISSION", value_name = "BOOL")]
+    admission: Option<bool>,
 }
 
 /// Where `serve` keeps its data when nothing else is said.
@@ -94,7 +102,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
     let hub = Posthaste::with_store(Arc::clone(&store))?;
     let publisher = hub.worker().publishes().name("serve").start().await?;
     print::line(&format!("listening on http://{bound}"));
-    let served = Served::new(Arc::clone(&store));
+    let served = served(&args, file, &store)?;
     let drain = served.drain();
     let cut = server::serve(listener, router(served), limits, async move {
         ending.wait().await;
@@ -113,6 +121,24 @@ pub(super) async fn run(args: Args, global: &Global) -> Result<()> {
         print::warning(&format!("publishing what is due has ended: {error}"));
     }
     store.close().await
+}
+
+fn served(args: &Args, file: &config::Serve, store: &Arc<dyn Store>) -> Result<Served> {
+    let mut served = Served::new(Arc::clone(store));
+    match args.backlog_max.or(file.backlog_max) {
+        Some(0) => {
+            return Err(
+                Error::new(ErrorKind::Invalid, "a backlog of no jobs takes none at all")
+                    .next("give backlog_max a number of jobs, or leave it out"),
+            );
+        }
+        Some(most) => served = served.with_backlog_max(most),
+        None => {}
+    }
+    if args.admission.or(file.admission) == Some(false) {
+        served = served.with_admission(None);
+    }
+    Ok(served)
 }
 
 fn retention(args: &Args, file: &config::Serve) -> Result<store::Retention> {

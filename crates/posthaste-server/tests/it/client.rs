@@ -42,7 +42,16 @@ impl Server {
 
     /// Serves `store`, with streams of that sort.
     pub(crate) fn streaming(store: Watched, limits: server::Limits, streams: Streams) -> Self {
-        let served = Served::new(Arc::new(store.clone()) as Arc<dyn Store>).with_streams(streams);
+        Self::serving(store, limits, |served| served.with_streams(streams))
+    }
+
+    /// Serves `store` in that manner.
+    pub(crate) fn serving(
+        store: Watched,
+        limits: server::Limits,
+        manner: impl FnOnce(Served) -> Served,
+    ) -> Self {
+        let served = manner(Served::new(Arc::new(store.clone()) as Arc<dyn Store>));
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {

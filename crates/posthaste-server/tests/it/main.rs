@@ -1,6 +1,8 @@
 //! The HTTP surface and the command line, from outside.
 
 mod abuse;
+mod admission;
+mod backlog;
 mod bad_input;
 mod binary;
 mod browser;
@@ -16,7 +18,9 @@ mod group_resets;
 mod later;
 mod life;
 mod listener;
+mod overload;
 mod random;
+mod remote;
 mod served;
 mod shop;
 mod simulated;

@@ -1,7 +1,7 @@
 //! A store that can be asked how many ask it for work, or for events.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use posthaste_core::command::Committed;
 use posthaste_core::port::{LeaseAsk, Leased, PortFuture, TailJob};
@@ -18,6 +18,8 @@ pub(crate) struct Watched {
     pending: Arc<AtomicUsize>,
     reads: Arc<AtomicUsize>,
     forgotten: Arc<AtomicU64>,
+    stuck: Arc<AtomicBool>,
+    tails: Arc<AtomicUsize>,
 }
 
 /// One pending lease or read, until it is dropped.
@@ -45,6 +47,8 @@ impl Watched {
             pending: Arc::default(),
             reads: Arc::default(),
             forgotten: Arc::default(),
+            stuck: Arc::default(),
+            tails: Arc::default(),
         }
     }
 
@@ -71,6 +75,18 @@ impl Watched {
 }
 
 impl Watched {
+    /// Waits until exactly `many` looks at jobs are pending that may wait.
+    pub(crate) fn wait_for_tails(&self, many: usize) {
+        while self.tails.load(Ordering::SeqCst) != many {
+            std::thread::yield_now();
+        }
+    }
+
+    /// From now on no commit comes to an end, and none to the store.
+    pub(crate) fn get_stuck(&self) {
+        self.stuck.store(true, Ordering::SeqCst);
+    }
+
     /// From now on reads at places before that one find a gap, as if retention had been there.
     pub(crate) fn forget_before(&self, sequence: u64) {
         self.forgotten.store(sequence, Ordering::SeqCst);
@@ -96,7 +112,12 @@ impl Watched {
 
 impl Store for Watched {
     fn commit(&self, commits: Vec<Commit>) -> PortFuture<'_, Result<Vec<Result<Committed>>>> {
-        self.store.commit(commits)
+        Box::pin(async move {
+            if self.stuck.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            self.store.commit(commits).await
+        })
     }
 
     fn lease(&self, ask: LeaseAsk) -> PortFuture<'_, Result<Vec<Leased>>> {
@@ -108,7 +129,11 @@ impl Store for Watched {
     }
 
     fn tail(&self, ask: TailJob) -> PortFuture<'_, Result<JobView>> {
-        self.store.tail(ask)
+        Box::pin(async move {
+            self.tails.fetch_add(1, Ordering::SeqCst);
+            let _pending = Pending(Arc::clone(&self.tails));
+            self.store.tail(ask).await
+        })
     }
 
     fn read(&self, ask: TailTopic) -> PortFuture<'_, Result<TopicRead>> {
