@@ -55,7 +55,7 @@ impl Narrow {
     fn fill(&self) -> JoinHandle<()> {
         let policy = self.policy.clone();
         let holding = self.runtime.spawn(async move {
-            let context = Context::new().criticality(Criticality::Critical);
+            let context = Context::new().criticality(Criticality::BestEffort);
             let held = policy.with(context).run_once(|_| std::future::pending());
             drop::<Result<(), _>>(held.await as Result<(), posthaste::policy::PolicyError<()>>);
         });
@@ -83,7 +83,9 @@ impl Narrow {
     }
 
     fn jobs(&self) -> usize {
-        let answer = self.server.send("GET", "/v1/jobs", "");
+        // A page is for later, and places are kept for what matters more.
+        let tier = [("posthaste-criticality", "critical")];
+        let answer = self.server.send_with("GET", "/v1/jobs", &tier, b"");
         answer.body["jobs"].as_array().map_or(0, Vec::len)
     }
 }
@@ -106,8 +108,14 @@ fn whoever_asks_whether_it_lives_is_answered_while_all_else_is_turned_away() {
     let narrow = Narrow::start(0);
     let holding = narrow.fill();
     let server = &narrow.server;
-    check_turned_away(&server.send("GET", "/v1/queues", ""), "1 may run");
-    check_turned_away(&server.send("POST", "/v1/commit", "{}"), "1 may run");
+    check_turned_away(
+        &server.send("GET", "/v1/queues", ""),
+        "all 1 places are taken",
+    );
+    check_turned_away(
+        &server.send("POST", "/v1/commit", "{}"),
+        "all 1 places are taken",
+    );
     for path in ["/livez", "/readyz", "/openapi.json"] {
         assert_eq!(server.send("GET", path, "").status, 200, "{path}");
     }
@@ -139,7 +147,7 @@ fn what_is_turned_away_did_nothing() {
         let body = br#"{"kind":"a"}"#;
         narrow.server.send_with("POST", "/v1/jobs", &key, body)
     };
-    check_turned_away(&send(), "1 may run");
+    check_turned_away(&send(), "all 1 places are taken");
     narrow.free(holding);
     assert_eq!(narrow.jobs(), 0);
     let first = send();
@@ -180,7 +188,7 @@ fn a_large_body_is_turned_away_before_it_is_read() {
     let mut stream = narrow.server.connect();
     stream.write_all(large.as_bytes()).expect("sent");
     let answer = Answer::read(&mut stream);
-    check_turned_away(&answer, "1 may run");
+    check_turned_away(&answer, "all 1 places are taken");
     assert!(answer.head.contains("\r\nconnection: close"), "{answer:?}");
     narrow.free(holding);
     let body = format!(r#"{{"kind":"a","payload":"{}"}}"#, "x".repeat(100_000));
@@ -218,7 +226,10 @@ fn displaced(first: (&str, &str, &[(&str, &str)]), second: (&str, &str, &[(&str,
         let waiting = scope.spawn(move || send(first));
         narrow.wait_for_waiting(1);
         let better = scope.spawn(move || send(second));
-        check_turned_away(&waiting.join().expect("it ended"), "displaced");
+        check_turned_away(
+            &waiting.join().expect("it ended"),
+            "a higher tier took its place",
+        );
         narrow.wait_for_waiting(1);
         narrow.free(holding);
         let better = better.join().expect("it ended");

@@ -229,11 +229,17 @@ async fn what_may_have_happened_is_uncertain_whatever_comes_of_repeating_it() {
 async fn who_is_turned_away_comes_back_when_he_was_told_to() {
     const LATER: &str =
         r#"{"type":"overloaded","title":"too much","status":503,"retry_after":"20ms"}"#;
-    let (server, address) = Scripted::start(&[Does::Say(503, LATER), Does::Say(200, COMMITTED)]);
+    let queues = Does::Say(200, QUEUES);
+    let turned_away = [Does::Say(503, LATER), Does::Say(200, COMMITTED)];
+    let (server, address) = Scripted::start(&[&[queues; 3], &turned_away[..]].concat());
     let store = connect(address).await;
+    // A server that answered before is asked again.
+    for _ in 0..3 {
+        store.queues().await.expect("queues");
+    }
     // Nothing was done, so that it is safe without a key too.
     commit(&store, retry(None)).await.expect("the second time");
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.asked().len(), 5);
     assert_eq!(store.policy().counts().throttled, 1);
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use posthaste_core::{Error, ErrorKind, Result};
 
 use super::client::{Answer, Client, Question, Verb};
-use crate::policy::settings::{Breaker, Retry, Throttle, Trip};
+use crate::policy::settings::{Breaker, Budget, Retry, Throttle, Trip};
 use crate::policy::{Context, PolicyError, Refusal, Settings, Stop, Verdict};
 
 /// What quick calls are made under: 45 s in all, at most three attempts where repeating is safe, a
@@ -25,6 +25,11 @@ pub(super) fn settings() -> Settings {
             retry_after_max: Duration::from_secs(5),
             ..Retry::default()
         }),
+        // A client with few calls still has enough for a restart of its server.
+        budget: Budget {
+            floor_per_second: 5.0,
+            ..Budget::default()
+        },
         throttle: Some(Throttle::default()),
         breaker: Some(Breaker {
             trip: Trip::Consecutive(10),

@@ -65,7 +65,8 @@ impl HttpStore {
     /// [reload](Policy::reload). Asks for work, calls that wait, and [`health`](Store::health) are made
     /// without it.
     ///
-    /// Default: 45 s in all; at most three attempts, under a budget of 10 %, of what is safe to repeat;
+    /// Default: 45 s in all; at most three attempts, under a budget of 10 % and five a second, of what is
+    /// safe to repeat;
     /// a throttle for each tier against a server that turns calls away; and a breaker that opens after
     /// ten failures in a row, for a quarter of a second.
     #[must_use]
