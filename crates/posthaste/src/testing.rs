@@ -4,6 +4,9 @@
 //! [`drain`](crate::Worker::drain) whatever that made ready, and look. The consumer of a group
 //! [drains](crate::Consumer::drain) in the same way, and what it gave up on is parked when it returns.
 //!
+//! [Policies](crate::policy) go by tokio's clock, which a test moves with `tokio::time::pause` and `advance`; the
+//! retry budgets of kinds go by the hub's.
+//!
 //! ```
 //! # use posthaste::{Done, Job, Posthaste, Retry, TimeUnits};
 //! # use serde::{Deserialize, Serialize};

@@ -369,7 +369,8 @@ impl Worker {
         Ok(WorkerHandle { stop, task })
     }
 
-    /// Runs everything that is ready, and what that makes ready, until nothing is; for tests.
+    /// Runs everything that is ready, and what that makes ready, until nothing is; for tests. A kind whose
+    /// [policy](Self::policy) lets nothing through is left alone.
     ///
     /// # Errors
     /// As [`run_until`](Self::run_until); `Busy` where a million jobs were run and there are more.

@@ -359,3 +359,87 @@ fn collect(
     }
     Ok(by_kind)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::settings::{Breaker, Concurrency, Limit};
+
+    fn name(kind: &str) -> KindName {
+        KindName::new(kind).expect("a kind")
+    }
+
+    /// The kinds `free` and `bank`, of which the second has a policy.
+    fn kinds(policy: &Policy) -> Kinds {
+        let names = vec![name("free"), name("bank")];
+        let policies = vec![(name("bank"), policy.clone())];
+        Kinds::new(names, false, policies, None, WallMs(0)).expect("kinds")
+    }
+
+    fn asked(plan: &Plan) -> (Vec<&str>, u32) {
+        (plan.kinds.iter().map(KindName::as_str).collect(), plan.max)
+    }
+
+    fn breaker() -> Policy {
+        let policy = Policy::named("bank").breaker(Breaker::default());
+        policy.build().expect("a policy")
+    }
+
+    #[test]
+    fn what_is_claimed_and_not_started_counts_against_the_places() {
+        let concurrency = Concurrency {
+            limit: Limit::Static(3),
+            ..Concurrency::default()
+        };
+        let policy = Policy::named("bank").concurrency(concurrency).build();
+        let kinds = kinds(&policy.expect("a policy"));
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 3));
+        let claims: Vec<_> = (0..2).map(|_| kinds.claim(&name("bank"))).collect();
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 1));
+        let third = kinds.claim(&name("bank"));
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free"], 8));
+        drop((claims, third));
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 3));
+        assert!(kinds.claim(&name("free")).is_none(), "it has no places");
+    }
+
+    #[test]
+    fn a_half_open_breaker_is_asked_for_one_job() {
+        let policy = breaker();
+        let kinds = kinds(&policy);
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 8));
+        policy.isolate();
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free"], 8));
+        policy.join();
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_may_go_on_again_is_noticed_whoever_let_it() {
+        let policy = breaker();
+        let kinds = kinds(&policy);
+        policy.isolate();
+        let plan = kinds.plan(8);
+        let noticed = async {
+            let noticed = kinds.differ(&plan.kinds);
+            tokio::time::timeout(Duration::from_secs(1), noticed).await
+        };
+        let (noticed, ()) = tokio::join!(noticed, async { policy.join() });
+        noticed.expect("it is noticed within a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_refusal_one_is_asked_for_and_twice_as_many_after_each_that_was_let_through() {
+        let kinds = kinds(&breaker());
+        let bank = kinds.of(&name("bank")).expect("the kind");
+        bank.pause(&Refusal::Ramping { per_mille: 100 });
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free"], 8));
+        tokio::time::advance(PAUSE).await;
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 1));
+        bank.let_through();
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 2));
+        bank.let_through();
+        bank.let_through();
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 8));
+    }
+}

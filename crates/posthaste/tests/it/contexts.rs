@@ -99,26 +99,27 @@ async fn a_job_its_calls_its_follow_ups_and_its_events_go_on_from_one_context() 
     };
     let seen = Arc::clone(&found);
     let next = move |_: Next, cx: Cx| {
-        find(&seen, cx.context());
-        async { Done }
+        let found = Arc::clone(&seen);
+        async move {
+            find(&found, cx.context());
+            Done
+        }
     };
-    hub.worker()
-        .concurrency(1)
-        .on(handler)
-        .on(next)
-        .drain()
-        .await
-        .expect("drains");
+    let worker = hub.worker().concurrency(1).on(handler).on(next);
+    worker.drain().await.expect("drains");
+    // A consumer waits for its store by the clock.
+    tokio::time::resume();
     let seen = Arc::clone(&found);
-    let consumer = hub
-        .group("orders", "billing")
-        .consumer()
-        .from(ReadFrom::Earliest);
+    let consumer = hub.group("orders", "billing").consumer();
+    let consumer = consumer.from(ReadFrom::Earliest);
     let consumer = consumer.on(move |_: OrderPlaced, cx: EventCx| {
-        find(&seen, cx.context());
-        let key = cx.idempotency_key();
-        assert_eq!(cx.context().idempotency_key(), Some(&*key));
-        async { Done }
+        let found = Arc::clone(&seen);
+        async move {
+            find(&found, cx.context());
+            let key = cx.idempotency_key();
+            assert_eq!(cx.context().idempotency_key(), Some(&*key));
+            Done
+        }
     });
     consumer.drain().await.expect("drains");
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthaste::policy::settings::{Breaker, Concurrency, Limit, Queue, Rate, Trip};
-use posthaste::policy::{BreakerState, Policy};
+use posthaste::policy::{BreakerState, Context, Policy};
 use posthaste::testing::TestHub;
 use posthaste::{
     Backoff, Cancel, Cx, Dead, Done, ErrorKind, HandlerError, HandlerResult, Job, JobState,
@@ -417,6 +417,27 @@ async fn a_refusal_inside_the_handler_says_nothing_to_the_kinds_breaker_and_spen
     worker().drain().await.expect("drains");
     let view = hub.job(job.id).await.expect("an answer").expect("the job");
     assert_eq!((view.state, view.attempt), (JobState::Completed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_policy_the_context_still_tells_the_attempt_of_the_job() {
+    let (hub, policy) = (hub().await, policy(9));
+    let backoff = Backoff::fixed(1_000);
+    let enqueued = hub.enqueue(Ping { n: 1 }).backoff(backoff).await;
+    let job = enqueued.expect("enqueued");
+    for attempt in 1..=3 {
+        let handler = move |_: Ping, cx: Cx| async move {
+            assert_eq!(cx.context().attempt(), attempt);
+            assert_eq!(Context::current().attempt(), attempt);
+            assert!(cx.context().remaining() <= Some(15.mins()));
+            Retry::because("down")
+        };
+        let worker = hub.worker().on(handler).policy(Ping::KIND, policy.clone());
+        worker.drain().await.expect("drains");
+        let view = hub.job(job.id).await.expect("an answer").expect("the job");
+        assert_eq!(view.error.as_deref(), Some("down"));
+        hub.advance(1.mins());
+    }
 }
 
 #[tokio::test(start_paused = true)]
