@@ -104,7 +104,8 @@ fn the_lower_tiers_are_refused_before_the_disk_is_full() {
     options.reserve_bytes = 1024 * 1024;
     let server = Server::over(Watched::open(options), Limits::default());
     check_taken(&server, "best-effort", 1);
-    let used = 64 * 1024 * 1024 - disk.free().min(64 * 1024 * 1024);
+    disk.set_capacity(Some(1 << 30));
+    let used = (1 << 30) - disk.free();
     // Between two and three times the reserve.
     disk.set_capacity(Some(used + 2_621_440));
     let refused = loop {

@@ -27,8 +27,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tower_layer::Layer;
 
 /// How many requests the server works on at once, and how long each takes.
-const WORKERS: u32 = 8;
-const SERVICE: Duration = Duration::from_millis(40);
+const WORKERS: u32 = 4;
+const SERVICE: Duration = Duration::from_millis(50);
 /// How long a caller waits for what it asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long each load lasts.
@@ -265,6 +265,15 @@ impl Rig {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the callers' policy did not send, by the reason.
+    fn refused(&self) -> String {
+        let counts = self.calling.counts().refused;
+        let named = posthaste::policy::Refusal::SLUGS.iter().zip(counts);
+        let some = named.filter(|(_, count)| *count > 0);
+        some.map(|(slug, count)| format!("{slug} {count} "))
+            .collect()
+    }
+
     /// A bad moment: while the load goes on, work takes two and a half times as long.
     async fn trigger(&self, rate: f64) -> Came {
         let usual = self.workshop.service_ms.load(Ordering::Relaxed);
@@ -352,6 +361,7 @@ fn policies_keep_a_server_working_and_naive_retries_do_not() {
                 of(without, LOAD),
                 without.amplification()
             );
+            println!("    the callers refused {}", governed.refused());
             goodput.push((of(with, LOAD), of(without, LOAD), with, without));
             // What was left over ends before the next.
             naive.drained().await;
