@@ -5,6 +5,9 @@
 //! order is told by [`order`](super::order). Whoever runs it holds it alone, so that nothing here is
 //! shared; and whatever was admitted must end, be it [dropped](Ended::Dropped).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +20,7 @@ use super::hedge::Hedge;
 use super::pause::Pauses;
 use super::rate::Rate;
 use super::refusal::{Refusal, Stop};
-use super::settings::{self, Fault, Settings};
+use super::settings::{self, Concurrency, Fault, Limit, Settings};
 use super::throttle::Throttle;
 use super::verdict::{Ended, Verdict};
 use crate::error::{Error, ErrorKind, Result};
@@ -210,15 +213,26 @@ impl Engine {
             breaker.reload(set, now);
             self.breaker = Some(breaker);
         }
-        if let (Some(mut gate), Some(set)) = (old.gate, &set.concurrency) {
-            gate.reload(set, now);
+        if let Some(mut gate) = old.gate {
+            // Who waits must have an answer, and who runs must give a place back to where it came
+            // from: a gate that is no longer wanted stays, and lets everybody through.
+            let open = Concurrency {
+                limit: Limit::Static(u32::MAX),
+                queue: old.settings.concurrency.unwrap_or_default().queue,
+            };
+            gate.reload(&set.concurrency.unwrap_or(open), now);
             self.gate = Some(gate);
         }
-        if let (Some(hedge), true) = (old.hedge, old.settings.hedge == set.hedge) {
+        if let (Some(mut hedge), Some(set)) = (old.hedge, &set.hedge) {
+            hedge.reload(set);
             self.hedge = Some(hedge);
         }
-        if let (Some(throttle), true) = (old.throttle, old.settings.throttle == set.throttle) {
+        if let (Some(mut throttle), Some(set)) = (old.throttle, &set.throttle) {
+            throttle.reload(set, now);
             self.throttle = Some(throttle);
+        }
+        if let (Some(chaos), Some(old)) = (&mut self.chaos, &old.chaos) {
+            chaos.set_on(old.is_on());
         }
         if let (Some(rate), true) = (old.rate, old.settings.rate == set.rate) {
             self.rate = Some(rate);
@@ -510,7 +524,10 @@ impl Engine {
     /// Its places and those who wait for one.
     #[must_use]
     pub const fn gate(&self) -> Option<&Gate> {
-        self.gate.as_ref()
+        match self.settings.concurrency {
+            Some(_) => self.gate.as_ref(),
+            None => None,
+        }
     }
 
     /// Its budget.
