@@ -2,8 +2,8 @@
 //!
 //! A higher tier goes first. Within a tier callers take turns, and of one caller's the first goes
 //! first. When a tier's oldest has waited longer than `target` for a whole `interval`, the tier is
-//! overloaded: then the newest goes first, and whoever has waited for `target` is refused, so that
-//! the queue adds no standing delay. It is well again when nobody had to wait so long for an
+//! overloaded: then the newest goes first of each caller whose calls stand there, and whoever has
+//! waited for `target` is refused, so that the queue adds no standing delay. It is well again when nobody had to wait so long for an
 //! `interval`. (Nichols and Jacobson, "Controlling Queue Delay", 2012; newest first under overload:
 //! Maurer, "Fail at Scale", 2015.) Each tier is judged by itself, so that a flood of a low one does
 //! not make a high one impatient.
@@ -189,7 +189,7 @@ impl Gate {
         }
         self.observe(now);
         if self.in_flight < self.limiter.limit()
-            && let Some((ticket, tier)) = self.grant()
+            && let Some((ticket, tier)) = self.grant(now)
         {
             let place = self.take_place(now, tier, Some(ticket));
             self.observe(now);
@@ -199,10 +199,13 @@ impl Gate {
         Some((ticket, Err(refusal)))
     }
 
-    fn grant(&mut self) -> Option<(Ticket, Criticality)> {
+    /// In an overloaded tier, the newest goes first of a caller whose oldest has waited for most of
+    /// what is well: who has nobody standing there is not who overloads it.
+    fn grant(&mut self, now: MonoNs) -> Option<(Ticket, Criticality)> {
+        let standing = now.0.checked_sub(self.target_ns / 4 * 3).map(MonoNs);
         Criticality::ALL.into_iter().find_map(|tier| {
-            let newest = self.moods[tier.index()].overloaded;
-            let ticket = self.room.grant(tier, newest)?;
+            let standing = standing.filter(|_| self.moods[tier.index()].overloaded);
+            let ticket = self.room.grant(tier, standing)?;
             Some((ticket, tier))
         })
     }

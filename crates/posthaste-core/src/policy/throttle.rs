@@ -249,4 +249,36 @@ mod tests {
         let later = MonoNs(31 * SECOND);
         assert!(throttle.refuses(later, BestEffort) <= 0.0);
     }
+
+    #[test]
+    fn other_settings_keep_the_counts_unless_the_window_is_another() {
+        let mut throttle = throttle();
+        calls(&mut throttle, 0, 5, 0.0);
+        let now = MonoNs(5 * SECOND);
+        let refuses = |throttle: &mut Throttle| throttle.refuses(now, BestEffort);
+        assert!((refuses(&mut throttle) - 0.9).abs() < 1e-9);
+        let capped = settings::Throttle {
+            most: 0.5,
+            ..settings::Throttle::default()
+        };
+        throttle.reload(&capped, now);
+        assert!((refuses(&mut throttle) - 0.5).abs() < 1e-9);
+        let mut half = self::throttle();
+        for n in 0..100 {
+            half.ended(now, BestEffort, n % 10 < 3);
+        }
+        assert!((refuses(&mut half) - 40.0 / 101.0).abs() < 1e-9);
+        let lenient = settings::Throttle {
+            ratio: 3.0,
+            ..settings::Throttle::default()
+        };
+        half.reload(&lenient, now);
+        assert!((refuses(&mut half) - 10.0 / 101.0).abs() < 1e-9);
+        let longer = settings::Throttle {
+            window: std::time::Duration::from_secs(20),
+            ..settings::Throttle::default()
+        };
+        throttle.reload(&longer, now);
+        assert!(refuses(&mut throttle) <= 0.0, "it counts anew");
+    }
 }

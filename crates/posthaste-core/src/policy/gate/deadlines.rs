@@ -92,3 +92,52 @@ impl Deadlines {
         self.put(at);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 100,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
+        /// Against a sorted set: adding, taking any out, and taking the first.
+        #[test]
+        fn the_first_is_the_first_of_a_sorted_set(
+            steps in vec((0u32..24, 0u64..40, 0u8..4), 1..400),
+        ) {
+            let mut heap = Deadlines::default();
+            let mut by_slot = [None; 24];
+            let mut sorted = BTreeSet::new();
+            for (slot, deadline, step) in steps {
+                let slot = match (step, heap.first()) {
+                    (0, Some((_, first))) => first,
+                    _ => slot,
+                };
+                let deadline = MonoNs(deadline);
+                match by_slot[slot as usize].take() {
+                    Some(before) => {
+                        sorted.remove(&(before, slot));
+                        heap.remove(slot);
+                    }
+                    None if step == 3 => heap.remove(slot),
+                    None => {
+                        by_slot[slot as usize] = Some(deadline);
+                        sorted.insert((deadline, slot));
+                        heap.add(slot, deadline);
+                    }
+                }
+                prop_assert_eq!(heap.first(), sorted.first().copied());
+                prop_assert_eq!(heap.heap.len(), sorted.len());
+            }
+        }
+    }
+}

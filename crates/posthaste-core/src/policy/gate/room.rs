@@ -264,10 +264,13 @@ impl Room {
         (first != NONE).then(|| self.take(first))
     }
 
-    /// Whose turn it is in a tier: the next caller's oldest, or its newest. It keeps its slot until
-    /// [`release`](Self::release) or [`leave`](Self::leave).
-    pub(super) fn grant(&mut self, tier: Criticality, newest: bool) -> Option<Ticket> {
-        let at = self.callers.turn(tier, newest)?;
+    /// Whose turn it is in a tier: the next caller's oldest, or its newest where its oldest came at
+    /// `standing` or before. It keeps its slot until [`release`](Self::release) or
+    /// [`leave`](Self::leave).
+    pub(super) fn grant(&mut self, tier: Criticality, standing: Option<MonoNs>) -> Option<Ticket> {
+        let slots = &self.slots;
+        let stands = |first: u32| standing.is_some_and(|by| slots[first as usize].arrived <= by);
+        let at = self.callers.turn(tier, stands)?;
         self.unlink(at);
         self.slots[at as usize].state = State::Granted;
         Some(self.ticket(at))
@@ -288,6 +291,12 @@ impl Room {
             self.free_slot(ticket.slot);
         }
         granted
+    }
+
+    /// How many slots and how many callers it has ever needed at once.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.slots.len(), self.callers.size())
     }
 
     /// Somebody gives up.

@@ -87,6 +87,11 @@ impl Callers {
         None
     }
 
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.known.len()
+    }
+
     pub(super) fn waiting_of(&self, id: u64) -> u32 {
         self.find(id)
             .map_or(0, |at| self.known[at as usize].waiting)
@@ -189,12 +194,17 @@ impl Callers {
         }
     }
 
-    /// Whose turn it is; then it is the next caller's.
-    pub(super) fn turn(&mut self, tier: Criticality, newest: bool) -> Option<u32> {
+    /// Whose turn it is: a caller's oldest, or its newest where its oldest `stands`; then it is the
+    /// next caller's.
+    pub(super) fn turn(
+        &mut self,
+        tier: Criticality,
+        stands: impl FnOnce(u32) -> bool,
+    ) -> Option<u32> {
         let turn = self.turns[tier.index()];
         let lane = self.known.get(turn as usize)?.lanes[tier.index()];
         self.turns[tier.index()] = lane.after;
-        Some(if newest {
+        Some(if stands(lane.list.first) {
             lane.list.last
         } else {
             lane.list.first
