@@ -9,7 +9,9 @@
 //! - A call that timed out is a loss and never a duration, so that constant timeouts cannot look like
 //!   a constant, healthy duration.
 //! - The limit grows only while it is used and durations are well, by its square root at most.
-//! - What is usual is never learned from a loaded window. It falls where shorter times are seen. It
+//! - What is usual is never learned from a loaded window. When the limit is reached for the first
+//!   time, a few places are in force for a moment, so that a server much smaller than the initial
+//!   limit is seen without load. After that it falls where shorter times are seen. It
 //!   rises in two ways: the limit *dips* for a moment when it has been under pressure for long, or it
 //!   has *halved* and durations did not follow, so that they do not come from too many calls at once.
 //!
@@ -143,7 +145,7 @@ impl Limiter {
     )]
     pub fn limit(&self) -> u32 {
         let limit = match &self.rule {
-            Rule::Gradient(gradient) => self.bounds.keep(self.limit * gradient.dip()),
+            Rule::Gradient(gradient) => self.bounds.keep(gradient.in_force(self.limit)),
             _ => self.limit,
         };
         limit as u32

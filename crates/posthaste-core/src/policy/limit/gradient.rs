@@ -17,13 +17,23 @@ const RARE_NS: u64 = 10_000_000_000;
 /// A window may close after so long with few samples.
 const LONG_NS: u64 = 1_000_000_000;
 const SAMPLES_FEW: f64 = 20.0;
+/// The first look at what is usual lets so many run at once, takes so many durations, and ends after
+/// so long with what it has, or with nothing where that is too little: of calls that take longer than
+/// about 300 ms it learns nothing. Fewer places would leave a single worker without work while the
+/// next call is on its way.
+const LOOK_PLACES: f64 = 3.0;
+const LOOK_SAMPLES: f64 = 80.0;
+const LOOK_SAMPLES_FEW: f64 = 10.0;
+const LOOK_NS: u64 = 1_000_000_000;
+/// What the window after the first look leaves of the limit at least.
+const FALL_FIRST: f64 = 0.05;
 /// Losses below this share are an everyday matter.
 const LOSS: f64 = 0.02;
 /// What a window with losses, or one that is too slow, leaves of the limit at least.
 const FALL: f64 = 0.8;
 /// What is usual is looked for again after so long under pressure.
 const PRESSED_NS: u64 = 10_000_000_000;
-/// And sooner, where the last look found a shorter time.
+/// And sooner, where it has moved and no look has found it to be so since.
 const PRESSED_AGAIN_NS: u64 = 1_000_000_000;
 /// Above this a window does not confirm what is usual.
 const CONFIRMS: f64 = 1.2;
@@ -56,6 +66,8 @@ pub(super) struct Gradient {
     smooth: f64,
     /// Since the start the limit has never been too high.
     ramping: bool,
+    /// What is usual is looked for once before anything is learned under load.
+    look: Look,
     /// Where the limit and the durations were when it began to fall.
     falling: Option<Fall>,
     at_min: u32,
@@ -64,6 +76,20 @@ pub(super) struct Gradient {
     pressed_max: u64,
     /// What part of the limit is in force, and the durations before the dip.
     dip: Option<(f64, f64)>,
+}
+
+/// The first look: a server that is much smaller than the initial limit is loaded from its first
+/// call on, so that what is usual cannot be learned while the whole limit is in force.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Look {
+    /// There was none yet.
+    Never,
+    /// Under way.
+    Now { began: MonoNs, count: f64, sum: f64 },
+    /// It has just ended: the next window shows whether the limit is too high, and by how much.
+    Fresh,
+    /// It is over.
+    Past,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +170,7 @@ impl Gradient {
             learned: None,
             smooth: 0.0,
             ramping: true,
+            look: Look::Never,
             falling: None,
             at_min: 0,
             confirmed: now,
@@ -156,14 +183,24 @@ impl Gradient {
         self.tolerance = as_in.tolerance;
     }
 
-    /// What part of the limit is in force.
-    pub(super) fn dip(&self) -> f64 {
-        self.dip.map_or(1.0, |(part, _)| part)
+    /// What of the limit is in force.
+    pub(super) fn in_force(&self, limit: f64) -> f64 {
+        match self.look {
+            Look::Now { .. } => limit.min(LOOK_PLACES),
+            _ => match self.dip {
+                Some((part, _)) => (limit * part).max(limit.min(LOOK_PLACES)),
+                None => limit,
+            },
+        }
     }
 
     /// Takes a sample, and says the next limit where a window is full.
     pub(super) fn sample(&mut self, now: MonoNs, seen: Seen, limit: f64, min: f64) -> Option<f64> {
-        if now < self.window.counts_from {
+        if self.looks(now, seen) || now < self.window.counts_from {
+            return None;
+        }
+        // What started before the places were full again would say that they do no harm.
+        if self.look == Look::Fresh && !seen.used && now.since(self.window.opened) < LONG_NS {
             return None;
         }
         self.window.add(seen);
@@ -184,8 +221,48 @@ impl Gradient {
         Some(next)
     }
 
+    /// Whether the first look is under way. It begins when the limit is reached for the first time,
+    /// and counts only what started while no more than its few places were taken.
+    fn looks(&mut self, now: MonoNs, seen: Seen) -> bool {
+        if self.look == Look::Never && self.learned.is_none() && seen.used && !seen.lost {
+            self.look = Look::Now {
+                began: now,
+                count: 0.0,
+                sum: 0.0,
+            };
+        }
+        let Look::Now { began, count, sum } = &mut self.look else {
+            return false;
+        };
+        if seen.lost {
+            self.look = Look::Past;
+            return false;
+        }
+        if f64::from(seen.in_flight) <= LOOK_PLACES {
+            *count += 1.0;
+            *sum += log(seen.took_ns);
+        }
+        let late = now.since(*began) >= LOOK_NS;
+        if *count < LOOK_SAMPLES && !late {
+            return true;
+        }
+        let (count, short) = (*count, *sum / count.max(1.0));
+        self.look = Look::Past;
+        if count >= LOOK_SAMPLES_FEW {
+            self.look = Look::Fresh;
+            (self.usual, self.smooth, self.confirmed) = (short, short, now);
+            self.learned = Some(count);
+        }
+        self.window = Window::open(now, settle_ns(short));
+        true
+    }
+
     fn close(&mut self, now: MonoNs, limit: f64, min: f64) -> f64 {
         let window = self.window;
+        let fresh = self.look == Look::Fresh;
+        if fresh {
+            self.look = Look::Past;
+        }
         if window.is_lossy() {
             self.ramping = false;
             self.dip = None;
@@ -212,7 +289,8 @@ impl Gradient {
             return self.grown(&window, limit, over);
         }
         self.ramping = false;
-        self.fallen(now, limit, min, short, over)
+        let least = if fresh { FALL_FIRST } else { FALL };
+        limit * self.fallen(now, limit, min, short, over).max(least)
     }
 
     /// The first windows say what is usual. False until one has.
@@ -225,7 +303,8 @@ impl Gradient {
         if learned <= 0.0 {
             (self.usual, self.smooth, self.confirmed) = (short, short, now);
         }
-        if learned < LEARNED && short - self.usual <= self.tolerance {
+        // Once the limit was too high, every window is loaded.
+        if self.ramping && learned < LEARNED && short - self.usual <= self.tolerance {
             let sum = learned + window.count;
             self.usual += (short - self.usual) * window.count / sum;
             self.learned = Some(sum);
@@ -239,12 +318,12 @@ impl Gradient {
         let usual = self.usual;
         if self.smooth < usual + CONFIRMS.ln() {
             self.confirmed = now;
-            self.pressed_max = PRESSED_NS;
         }
         // A tenth less is chance. And a few cheap calls say nothing of what the others take.
         let few = window.peak <= 1 && !window.used;
         if self.smooth < usual - 0.1 && !few {
             self.usual += 0.3 * (self.smooth - usual);
+            self.pressed_max = PRESSED_AGAIN_NS;
         }
     }
 
@@ -276,7 +355,7 @@ impl Gradient {
     }
 
     /// Calls take longer than is well. Where half the limit does not make them shorter, that many
-    /// calls are not the reason, and what they take now is usual.
+    /// calls are not the reason, and what they take now is usual. What to leave of the limit.
     fn fallen(&mut self, now: MonoNs, limit: f64, min: f64, short: f64, over: f64) -> f64 {
         let fall = self.falling.get_or_insert(Fall { limit, short });
         fall.short = fall.short.max(self.smooth);
@@ -290,11 +369,12 @@ impl Gradient {
             self.falling = None;
             self.at_min = 0;
             self.confirmed = now;
-            return limit;
+            self.pressed_max = PRESSED_AGAIN_NS;
+            return 1.0;
         }
         if halved {
             self.falling = Some(Fall { limit, short });
         }
-        limit * (self.tolerance - over).exp().max(FALL)
+        (self.tolerance - over).exp()
     }
 }

@@ -49,11 +49,68 @@ fn under_overload_the_work_is_done_and_nobody_waits_long() {
 }
 
 #[test]
-fn the_limit_is_found_within_half_a_second() {
+fn a_server_of_any_size_is_found_from_the_same_initial_limit() {
+    // The limits allow for a dip that is under way.
+    for (workers, seconds, limit) in [
+        (1_u32, 20, (2.0, 6.0)),
+        (5, 20, (3.0, 14.0)),
+        (20, 10, (10.0, 36.0)),
+        (50, 4, (25.0, 85.0)),
+        (200, 2, (100.0, 300.0)),
+    ] {
+        for load in [2.0, 10.0] {
+            let capacity = 100.0 * f64::from(workers);
+            let mut rig = rig(workers.into(), load * capacity / CAPACITY);
+            rig.workers = workers as usize;
+            rig.run(2 * SECOND);
+            let done = goodput(&mut rig, seconds, capacity);
+            let p99 = rig.total().quantile_ms(0.99);
+            between(&format!("goodput of {workers}"), done, 0.95, 1.05);
+            between(
+                &format!("limit of {workers}"),
+                rig.gate.limit().into(),
+                limit.0,
+                limit.1,
+            );
+            between(&format!("p99 of {workers}"), p99, 30.0, 138.0);
+        }
+    }
+}
+
+#[test]
+fn one_that_was_fixed_before_learns_what_is_usual_from_where_it_stands() {
+    let mut rig = rig_of(Limit::Static(200), 1, 2.0);
+    rig.run(SECOND);
+    assert_eq!(rig.limits, (200, 200));
+    let settings = Concurrency::default();
+    rig.gate.reload(&settings, MonoNs(rig.now));
+    assert_eq!(rig.gate.limit(), 200, "the limit stays where it was");
+    rig.run(2 * SECOND);
+    between("goodput", goodput(&mut rig, 5, CAPACITY), 0.97, 1.03);
+    between("limit", rig.gate.limit().into(), 48.0, 80.0);
+}
+
+/// Without losses AIMD knows no load: it needs the timeout of attempts, and fills it.
+#[test]
+fn aimd_keeps_a_small_server_at_work_below_the_timeout_of_its_attempts() {
+    for load in [2.0, 10.0] {
+        let mut rig = rig_of(Limit::aimd(), 1, load * 0.1);
+        rig.workers = 5;
+        rig.attempt_timeout = Some(Duration::from_millis(300));
+        rig.run(10 * SECOND);
+        let done = goodput(&mut rig, 30, CAPACITY * 0.1);
+        between("goodput", done, 0.95, 1.03);
+        between("highest limit", rig.limits.1.into(), 20.0, 150.0);
+        between("p99", rig.total().quantile_ms(0.99), 150.0, 310.0);
+    }
+}
+
+#[test]
+fn the_limit_is_found_within_a_second() {
     for seed in 1..8 {
         let mut rig = rig(seed, 2.0);
-        rig.run(SECOND / 2);
-        between("limit", rig.gate.limit().into(), 45.0, 110.0);
+        rig.run(SECOND);
+        between("limit", rig.gate.limit().into(), 45.0, 85.0);
     }
 }
 
@@ -132,7 +189,7 @@ fn fast_and_slow_calls_side_by_side_do_not_make_it_collapse() {
         rig.run(3 * SECOND);
         let wanted = f64::min(load * CAPACITY / capacity, 1.0);
         let done = goodput(&mut rig, 20, capacity);
-        between("goodput", done, 0.85 * wanted, 1.05);
+        between("goodput", done, 0.8 * wanted, 1.05);
         between("lowest limit", rig.limits.0.into(), 15.0, 200.0);
     }
 }
@@ -167,8 +224,9 @@ fn after_a_rest_neither_a_limit_of_one_nor_a_high_one_is_believed() {
     rig.service = Box::new(|chance, _| chance.exponential(10e6));
     rig.set_rate(0, 2.0 * CAPACITY);
     rig.count_anew();
-    rig.run(5 * SECOND);
-    between("lowest limit", rig.limits.0.into(), 19.0, 20.0);
+    rig.run(SECOND);
+    between("lowest limit", rig.limits.0.into(), 3.0, 3.0);
+    between("highest limit", rig.limits.1.into(), 20.0, 110.0);
     between("goodput", goodput(&mut rig, 5, CAPACITY), 0.95, 1.05);
 
     let settings = Limit::aimd();
