@@ -164,6 +164,8 @@ pub struct Engine {
     rate: Option<Rate>,
     gate: Option<Gate>,
     breaker: Option<Breaker>,
+    /// One that other settings took away. Given back, it goes on: attempts from before may still end.
+    resting: Option<Breaker>,
     chaos: Option<Chaos>,
     counts: Counts,
 }
@@ -191,6 +193,7 @@ impl Engine {
                 .transpose()?,
             gate: settings.concurrency.as_ref().map(|set| Gate::new(set, now)),
             breaker: settings.breaker.as_ref().map(|set| Breaker::new(set, now)),
+            resting: None,
             chaos: (!settings.chaos.is_empty()).then(|| Chaos::new(&settings.chaos)),
             counts: Counts::default(),
             settings,
@@ -209,9 +212,12 @@ impl Engine {
         self.counts = old.counts;
         self.budget = old.budget;
         self.budget.reload(&set.budget, now);
-        if let (Some(mut breaker), Some(set)) = (old.breaker, &set.breaker) {
-            breaker.reload(set, now);
-            self.breaker = Some(breaker);
+        match (old.breaker.or(old.resting), &set.breaker) {
+            (Some(mut breaker), Some(set)) => {
+                breaker.reload(set, now);
+                self.breaker = Some(breaker);
+            }
+            (breaker, _) => self.resting = breaker,
         }
         if let Some(mut gate) = old.gate {
             // Who waits must have an answer, and who runs must give a place back to where it came

@@ -440,3 +440,30 @@ fn what_was_learned_and_a_switch_that_was_thrown_outlive_other_settings() {
     let permit = runs(engine.admit(now, &call, u64::MAX));
     assert_eq!(permit.fault(), None, "the switch is still off");
 }
+
+#[test]
+fn a_breaker_that_is_taken_away_and_given_back_goes_on_where_it_was() {
+    let with = Settings {
+        breaker: Some(Breaker {
+            trip: Trip::Consecutive(1),
+            ..Breaker::default()
+        }),
+        ..Settings::default()
+    };
+    let mut engine = engine(with.clone());
+    let call = engine.begin(MonoNs(1), Ask::default()).expect("it begins");
+    let first = runs(engine.admit(MonoNs(1), &call, 0));
+    let late = runs(engine.admit(MonoNs(1), &call, 0));
+    engine.ended(MonoNs(2), first, Ended::With(Verdict::Unknown));
+    let open = |engine: &mut Engine, now| matches!(engine.admit(now, &call, 0), Admit::Refused(_));
+    assert!(open(&mut engine, MonoNs(3)));
+    engine
+        .reload(Settings::default(), MonoNs(4))
+        .expect("nothing is well");
+    let between = runs(engine.admit(MonoNs(5), &call, 0));
+    engine.reload(with, MonoNs(6)).expect("these are well");
+    // Attempts from before it opened, and from when it was away, change nothing.
+    engine.ended(MonoNs(7), late, Ended::With(Verdict::Ok));
+    engine.ended(MonoNs(7), between, Ended::With(Verdict::Ok));
+    assert!(open(&mut engine, MonoNs(8)));
+}
