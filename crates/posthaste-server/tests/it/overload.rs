@@ -4,6 +4,8 @@
 //! Everything is a ratio to what the same server managed just before, and the bands are wide: this is a
 //! machine that does other things too.
 
+#![expect(clippy::print_stdout, reason = "the curves are for people to see")]
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
