@@ -188,6 +188,24 @@ fn a_connection_is_used_on_after_a_small_request_was_turned_away() {
 }
 
 #[test]
+fn a_connection_is_used_on_after_a_request_without_time() {
+    let server = Server::start();
+    let mut stream = server.connect();
+    let head = "POST /v1/jobs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 12\r\n";
+    let body = r#"{"kind":"a"}"#;
+    let late = format!("{head}posthaste-timeout-ms: 0\r\n\r\n{body}");
+    stream.write_all(late.as_bytes()).expect("sent");
+    let mut begun = [0; 12];
+    stream.read_exact(&mut begun).expect("an answer");
+    assert_eq!(&begun, b"HTTP/1.1 504");
+    let next = format!("{head}connection: close\r\n\r\n{body}");
+    stream.write_all(next.as_bytes()).expect("still open");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the rest");
+    assert!(rest.contains("HTTP/1.1 201"), "{rest}");
+}
+
+#[test]
 fn a_large_body_is_turned_away_before_it_is_read() {
     let narrow = Narrow::start(0);
     let holding = narrow.fill();
