@@ -51,14 +51,28 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call that has not begun.
+    #[inline]
+    #[must_use]
+    pub const fn new(ask: Ask) -> Self {
+        Self {
+            deadline: ask.deadline,
+            ask,
+            made: 0,
+            pauses: Pauses::new(),
+        }
+    }
+
     /// When its time ends.
     #[must_use]
+    #[inline]
     pub const fn deadline(&self) -> Option<MonoNs> {
         self.deadline
     }
 
     /// How many attempts have ended or were hedges.
     #[must_use]
+    #[inline]
     pub const fn made(&self) -> u32 {
         self.made
     }
@@ -79,18 +93,21 @@ pub struct Permit {
 impl Permit {
     /// When the attempt was admitted.
     #[must_use]
+    #[inline]
     pub const fn started(&self) -> MonoNs {
         self.started
     }
 
     /// When the attempt has to be given up.
     #[must_use]
+    #[inline]
     pub const fn must_end(&self) -> Option<MonoNs> {
         self.must_end
     }
 
     /// The fault to inject, and the place of the rule that says so.
     #[must_use]
+    #[inline]
     pub const fn fault(&self) -> Option<(u16, Fault)> {
         self.fault
     }
@@ -252,37 +269,46 @@ impl Engine {
     /// # Errors
     /// Where no time is left.
     pub fn begin(&mut self, now: MonoNs, ask: Ask) -> Result<Call, Refusal> {
+        let mut call = Call::new(ask);
+        self.begin_in_place(now, &mut call)?;
+        Ok(call)
+    }
+
+    /// As [`begin`](Self::begin), of a call that lies where it will stay: it is too large to be moved
+    /// about on a hot path.
+    ///
+    /// # Errors
+    /// Where no time is left.
+    #[inline]
+    pub fn begin_in_place(&mut self, now: MonoNs, call: &mut Call) -> Result<(), Refusal> {
         let granted = self.deadline_ns.map(|ns| now.plus(ns));
-        let deadline = match (ask.deadline, granted) {
+        call.deadline = match (call.ask.deadline, granted) {
             (Some(asked), Some(granted)) => Some(asked.min(granted)),
             (asked, granted) => asked.or(granted),
         };
         self.counts.calls += 1;
-        if let Some(past) = deadline.filter(|end| *end <= now) {
+        if let Some(past) = call.deadline.filter(|end| *end <= now) {
             return Err(self.refuse(late(past, now)));
         }
         self.budget.deposit(now);
-        Ok(Call {
-            ask,
-            deadline,
-            made: 0,
-            pauses: Pauses::default(),
-        })
+        Ok(())
     }
 
     /// An attempt of `call` wants to start.
+    #[inline]
     pub fn admit(&mut self, now: MonoNs, call: &Call, chance: u64) -> Admit {
         if let Err(refusal) = self.pass(now, call, chance) {
             return Admit::Refused(self.refuse(refusal));
         }
-        let Some(gate) = &mut self.gate else {
-            return self.enter(now, call, None, chance);
+        let place = match &mut self.gate {
+            None => None,
+            Some(gate) => match gate.arrive(now, call.ask.tier, call.ask.caller, call.deadline) {
+                Arrived::Admitted(place) => Some(place),
+                Arrived::Waiting(ticket) => return Admit::Wait(ticket),
+                Arrived::Refused(refusal) => return Admit::Refused(self.refuse(refusal)),
+            },
         };
-        match gate.arrive(now, call.ask.tier, call.ask.caller, call.deadline) {
-            Arrived::Admitted(place) => self.enter(now, call, Some(place), chance),
-            Arrived::Waiting(ticket) => Admit::Wait(ticket),
-            Arrived::Refused(refusal) => Admit::Refused(self.refuse(refusal)),
-        }
+        self.enter(now, call, place, chance)
     }
 
     /// Whether a call would find no place or no breaker that lets it through now, as far as can be told without taking anything.
@@ -317,6 +343,7 @@ impl Engine {
     }
 
     /// What is asked before the place: the cheap ones first, and those that take something last.
+    #[inline]
     fn pass(&mut self, now: MonoNs, call: &Call, chance: u64) -> Result<(), Refusal> {
         if let Some(end) = call.deadline.filter(|end| *end <= now) {
             return Err(late(end, now));
@@ -336,6 +363,7 @@ impl Engine {
 
     /// An attempt that has its place (`None` where the policy has no gate) starts, if the breaker lets
     /// it. For those that waited, `place` is the one that [`next`](Self::next) gave.
+    #[inline]
     pub fn enter(&mut self, now: MonoNs, call: &Call, place: Option<Place>, chance: u64) -> Admit {
         let refused = if let Some(end) = call.deadline.filter(|end| *end <= now) {
             Err(late(end, now))
@@ -395,6 +423,7 @@ impl Engine {
     }
 
     /// A place that came from [`next`](Self::next) and that nobody enters.
+    #[inline]
     pub fn give_back(&mut self, now: MonoNs, place: Option<Place>) {
         if let (Some(gate), Some(place)) = (&mut self.gate, place) {
             gate.ended(now, place, Ended::Dropped);
@@ -402,6 +431,7 @@ impl Engine {
     }
 
     /// An attempt ended.
+    #[inline]
     pub fn ended(&mut self, now: MonoNs, permit: Permit, ended: Ended) {
         let took = now.since(permit.started);
         if let (Some(gate), Some(place)) = (&mut self.gate, permit.place) {
@@ -427,6 +457,7 @@ impl Engine {
 
     /// Whether an attempt that ended so is followed by another. What is decided here is charged here,
     /// so that those in their pause count too.
+    #[inline]
     pub fn again(&mut self, now: MonoNs, call: &mut Call, ended: Ended, chance: u64) -> Next {
         call.made += 1;
         let next = match ended.verdict() {
@@ -478,6 +509,7 @@ impl Engine {
 
     /// After how long an attempt gets another one beside it.
     #[must_use]
+    #[inline]
     pub fn hedge_after(&self) -> Option<u64> {
         self.hedge.as_ref().and_then(Hedge::delay_ns)
     }
@@ -492,6 +524,7 @@ impl Engine {
         hedged
     }
 
+    #[cold]
     fn refuse(&mut self, refusal: Refusal) -> Refusal {
         self.counts.refused[refusal.index()] += 1;
         refusal
@@ -549,6 +582,7 @@ fn rate(set: &settings::Rate, now: MonoNs) -> Result<Rate> {
     })
 }
 
+#[cold]
 fn late(end: MonoNs, now: MonoNs) -> Refusal {
     Refusal::Deadline {
         past: Duration::from_nanos(now.since(end)),

@@ -106,6 +106,7 @@ impl Gate {
 
     /// A call comes: it starts at once, waits, or is refused. After it, [`next`](Self::next) may have
     /// an answer for somebody who was displaced.
+    #[inline]
     pub fn arrive(
         &mut self,
         now: MonoNs,
@@ -145,6 +146,7 @@ impl Gate {
         Arrived::Refused(Refusal::Full { limit })
     }
 
+    #[inline]
     fn take_place(&mut self, now: MonoNs, tier: Criticality, ticket: Option<Ticket>) -> Place {
         self.in_flight += 1;
         self.reserve.started(now, tier);
@@ -156,6 +158,7 @@ impl Gate {
         }
     }
 
+    #[inline]
     fn free_place(&mut self, tier: Criticality) {
         debug_assert!(self.in_flight > 0, "a place is given back once");
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -265,6 +268,7 @@ impl Gate {
     }
 
     /// An attempt ended: its place is free, and the limit learns from it.
+    #[inline]
     pub fn ended(&mut self, now: MonoNs, place: Place, ended: Ended) {
         if let Some(ticket) = place.ticket
             && !self.room.release(ticket)

@@ -143,6 +143,7 @@ impl Limiter {
         clippy::cast_sign_loss,
         reason = "a limit lies between 1 and what a u32 holds"
     )]
+    #[inline]
     pub fn limit(&self) -> u32 {
         let limit = match &self.rule {
             Rule::Gradient(gradient) => self.bounds.keep(gradient.in_force(self.limit)),
@@ -155,7 +156,8 @@ impl Limiter {
     /// included.
     pub fn sample(&mut self, now: MonoNs, took_ns: u64, in_flight_at_start: u32, ended: Ended) {
         let says = says(ended);
-        if says == Says::Nothing {
+        // What is fixed learns nothing.
+        if says == Says::Nothing || matches!(self.rule, Rule::Static) {
             return;
         }
         let used = used(in_flight_at_start, f64::from(self.limit()));
@@ -192,6 +194,7 @@ impl Limiter {
 
     /// To be called when a call comes and nothing runs. A limit that nothing has confirmed for half a
     /// minute goes back towards the initial one: a low one at once, a high one by half.
+    #[inline]
     pub fn woken(&mut self, now: MonoNs) {
         if now.since(self.evidence) < STALE_NS {
             return;

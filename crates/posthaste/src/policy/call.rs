@@ -75,12 +75,18 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError`], which says what was decided and why.
-    pub async fn call<T, E, F, Fut>(&self, work: F) -> Result<T, PolicyError<E>>
+    pub fn call<T, E, F, Fut>(&self, work: F) -> impl Future<Output = Result<T, PolicyError<E>>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.with(Context::current()).run(work).await
+        let run = Run {
+            policy: self,
+            // The current one is taken when it is first polled.
+            context: None,
+            judge: AnyError,
+        };
+        run.all(work)
     }
 
     /// A call in this context, to say more about before it is run.
@@ -246,9 +252,8 @@ impl<'p, J> Calling<'p, J> {
 
     fn into_run(self) -> Run<'p, J> {
         Run {
-            room: self.policy.room(),
-            name: self.policy.name(),
-            context: self.context,
+            policy: self.policy,
+            context: Some(self.context),
             judge: self.judge,
         }
     }
@@ -257,26 +262,26 @@ impl<'p, J> Calling<'p, J> {
     ///
     /// # Errors
     /// [`PolicyError`], which says what was decided and why.
-    pub async fn run<T, E, F, Fut>(self, work: F) -> Result<T, PolicyError<E>>
+    pub fn run<T, E, F, Fut>(self, work: F) -> impl Future<Output = Result<T, PolicyError<E>>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         J: Judge<T, E>,
     {
-        self.into_run().all(work).await
+        self.into_run().all(work)
     }
 
     /// Calls `work`, which can be called only once: there is no second attempt and no hedge.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn run_once<T, E, F, Fut>(self, work: F) -> Result<T, PolicyError<E>>
+    pub fn run_once<T, E, F, Fut>(self, work: F) -> impl Future<Output = Result<T, PolicyError<E>>>
     where
         F: FnOnce(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         J: Judge<T, E>,
     {
-        self.into_run().once(work).await
+        self.into_run().once(work)
     }
 
     /// Calls `work`, and where that does not work gives what `fallback` makes of the reason.

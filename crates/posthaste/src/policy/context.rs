@@ -1,7 +1,6 @@
 //! The one context that goes along with calls, jobs, events and HTTP.
 
 use std::fmt;
-use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +9,6 @@ use posthaste_core::policy::Criticality;
 use posthaste_core::time::{MonoNs, WallMs};
 
 use super::clock;
-
-tokio::task_local! {
-    static CURRENT: Context;
-}
 
 /// How much time is left, in milliseconds, as a header: `posthaste-timeout-ms: 850`. What is left, and
 /// not an instant, so that clocks need not agree.
@@ -72,33 +67,14 @@ struct Texts {
 impl Context {
     /// An empty one: no deadline, the tier `default`, no key.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The one that this code runs under; an empty one where there is none.
-    #[must_use]
-    pub fn current() -> Self {
-        CURRENT.try_with(Self::clone).unwrap_or_default()
-    }
-
-    /// Runs `work` under this context: [`current`](Self::current) finds it there.
-    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, work)
-    }
-
-    /// Does `work` under this context, at once.
-    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self.clone(), work)
-    }
-
-    pub(super) fn over<F: Future>(self, work: F) -> tokio::task::futures::TaskLocalFuture<Self, F> {
-        CURRENT.scope(self, work)
-    }
-
-    /// Runs `work`, which does not wait, under this context.
-    pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self.clone(), work)
+    pub const fn new() -> Self {
+        Self {
+            deadline: None,
+            tier: Criticality::Default,
+            safe: false,
+            attempt: 0,
+            texts: None,
+        }
     }
 
     /// At most `time` from now on. Never widens.
@@ -113,6 +89,7 @@ impl Context {
         self.within(Duration::from_millis(deadline.since(now)))
     }
 
+    #[inline]
     pub(super) fn until(mut self, at: MonoNs) -> Self {
         self.deadline = Some(self.deadline.map_or(at, |known| known.min(at)));
         self
@@ -167,6 +144,7 @@ impl Context {
         })
     }
 
+    #[inline]
     pub(crate) fn attempted(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
@@ -177,6 +155,7 @@ impl Context {
         self
     }
 
+    #[inline]
     fn text(&self, which: impl FnOnce(&Texts) -> Option<&str>) -> Option<&str> {
         self.texts.as_deref().and_then(which)
     }
@@ -208,6 +187,7 @@ impl Context {
 
     /// The key under which a repetition is known.
     #[must_use]
+    #[inline]
     pub fn idempotency_key(&self) -> Option<&str> {
         self.text(|texts| texts.key.as_deref())
     }
@@ -226,18 +206,22 @@ impl Context {
 
     /// Whether repeating is safe: it has a key, or was said to be.
     #[must_use]
+    #[inline]
     pub fn is_idempotent(&self) -> bool {
         self.safe || self.idempotency_key().is_some()
     }
 
+    #[inline]
     pub(super) const fn deadline(&self) -> Option<MonoNs> {
         self.deadline
     }
 
+    #[inline]
     pub(super) fn chaos_tag(&self) -> Option<Arc<str>> {
         self.texts.as_ref().and_then(|texts| texts.tag.clone())
     }
 
+    #[inline]
     pub(super) fn caller_number(&self) -> u64 {
         self.text(|texts| texts.caller.as_deref())
             .map_or(0, |caller| {

@@ -5,18 +5,15 @@
 //! that a future that is dropped anywhere leaves nothing behind.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::task::{Context as Polling, Poll, Waker};
 
-use posthaste_core::policy::engine::{Admit, Ask, Call, Engine, Next, Permit};
+use posthaste_core::policy::engine::{Admit, Call, Engine, Next, Permit};
 use posthaste_core::policy::gate::{Place, Ticket};
 use posthaste_core::policy::settings::Fault;
 use posthaste_core::policy::{Ended, Refusal};
 use posthaste_core::time::MonoNs;
-use tokio::time::{Sleep, sleep_until};
 
-use super::clock;
+use super::clock::{self, Timer};
 use super::sync::{Mutex, MutexGuard};
 
 /// The machines of one policy, and who waits for them.
@@ -59,7 +56,16 @@ impl Inner {
     }
 
     /// Hands their answers to those who wait and have one now.
+    #[inline]
     fn answer(&mut self, now: MonoNs) -> Wakes {
+        // Nearly always: there is nobody, and the machines need not be asked.
+        if self.waiting.is_empty() {
+            return Wakes(Vec::new());
+        }
+        self.answer_those(now)
+    }
+
+    fn answer_those(&mut self, now: MonoNs) -> Wakes {
         let mut wakers = Vec::new();
         while let Some((ticket, answer)) = self.engine.next(now) {
             match self.waiting.get_mut(&ticket) {
@@ -74,39 +80,128 @@ impl Inner {
     }
 }
 
-/// An attempt under way. Dropped, it gives back what it held and says nothing of the callee.
+/// Leave for an attempt, or none yet. It is asked for where it will lie, as it is too large to be moved
+/// about. Dropped, it gives back what it held and says nothing of the callee.
 pub(super) struct Held<'r> {
     room: &'r Room,
     permit: Option<Permit>,
-    /// After how long it gets another one beside it.
+    /// After how long the attempt gets another one beside it.
     hedge_after: Option<u64>,
 }
 
-impl Held<'_> {
-    /// When it gets another one beside it.
+impl<'r> Held<'r> {
+    /// No leave yet.
+    pub(super) const fn none(room: &'r Room) -> Self {
+        Self {
+            room,
+            permit: None,
+            hedge_after: None,
+        }
+    }
+
+    /// Whether there is leave.
+    #[inline]
+    pub(super) const fn is_some(&self) -> bool {
+        self.permit.is_some()
+    }
+
+    /// When the attempt gets another one beside it.
+    #[inline]
     pub(super) fn hedge_at(&self) -> Option<MonoNs> {
         let started = self.permit.as_ref()?.started();
         self.hedge_after.map(|after| started.plus(after))
     }
 
-    pub(super) fn never_hedge(&mut self) {
-        self.hedge_after = None;
-    }
-
-    /// When it started, when it has to end, and what is injected into it by which rule.
+    /// When the attempt started, when it has to end, and what is injected into it by which rule.
+    #[inline]
     pub(super) fn terms(&self) -> (MonoNs, Option<MonoNs>, Option<(u16, Fault)>) {
         let Some(permit) = &self.permit else {
-            unreachable!("its permit is taken only when it ends");
+            unreachable!("there is leave until the attempt ends");
         };
         (permit.started(), permit.must_end(), permit.fault())
     }
 
-    /// It ended, and nothing follows of that.
-    pub(super) fn end(mut self, ended: Ended) {
-        self.give_back(ended);
+    /// A call begins, and its first attempt asks to be admitted: it is, or has to wait.
+    pub(super) fn begin(&mut self, call: &mut Call) -> Result<Option<Waiting<'r>>, Refusal> {
+        self.room.change(|inner, now| {
+            inner.engine.begin_in_place(now, call)?;
+            self.ask(inner, now, call)
+        })
     }
 
-    fn give_back(&mut self, ended: Ended) {
+    /// Another attempt of a call asks to be admitted.
+    pub(super) fn admit(&mut self, call: &Call) -> Result<Option<Waiting<'r>>, Refusal> {
+        self.room.change(|inner, now| self.ask(inner, now, call))
+    }
+
+    #[inline]
+    fn ask(
+        &mut self,
+        inner: &mut Inner,
+        now: MonoNs,
+        call: &Call,
+    ) -> Result<Option<Waiting<'r>>, Refusal> {
+        let chance = inner.draw();
+        match inner.engine.admit(now, call, chance) {
+            Admit::Run(permit) => {
+                self.take(inner, permit);
+                Ok(None)
+            }
+            Admit::Refused(refusal) => Err(refusal),
+            Admit::Wait(ticket) => {
+                inner.waiting.insert(ticket, Waiter::default());
+                Ok(Some(Waiting {
+                    room: self.room,
+                    ticket,
+                    timer: Timer::new(),
+                }))
+            }
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, inner: &Inner, permit: Permit) {
+        debug_assert!(self.permit.is_none(), "what was held has ended");
+        self.permit = Some(permit);
+        self.hedge_after = inner.engine.hedge_after();
+    }
+
+    /// Whether an attempt of this call gets another one beside it: it may, and there is a place right
+    /// now.
+    pub(super) fn hedge(&mut self, call: &mut Call) -> bool {
+        self.room.change(|inner, now| {
+            if !inner.engine.hedge(now, call) {
+                return false;
+            }
+            let chance = inner.draw();
+            match inner.engine.admit(now, call, chance) {
+                Admit::Run(permit) => {
+                    self.take(inner, permit);
+                    true
+                }
+                Admit::Wait(ticket) => {
+                    inner.engine.leave(now, ticket);
+                    false
+                }
+                Admit::Refused(_) => false,
+            }
+        })
+    }
+
+    /// The attempt ended, and it is decided whether there is another.
+    pub(super) fn settle(&mut self, call: &mut Call, ended: Ended) -> Next {
+        let permit = self.permit.take();
+        self.room.change(|inner, now| {
+            if let Some(permit) = permit {
+                inner.engine.ended(now, permit, ended);
+            }
+            let chance = inner.draw();
+            inner.engine.again(now, call, ended, chance)
+        })
+    }
+
+    /// The attempt ended, and nothing follows of that. Does nothing where it had ended before.
+    pub(super) fn end(&mut self, ended: Ended) {
         if let Some(permit) = self.permit.take() {
             self.room
                 .change(|inner, now| inner.engine.ended(now, permit, ended));
@@ -115,8 +210,11 @@ impl Held<'_> {
 }
 
 impl Drop for Held<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.give_back(Ended::Dropped);
+        if self.permit.is_some() {
+            self.end(Ended::Dropped);
+        }
     }
 }
 
@@ -146,6 +244,7 @@ impl Room {
     }
 
     /// Changes something, and lets those go on who may now.
+    #[inline]
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Inner, MonoNs) -> T) -> T {
         let (changed, wakes) = {
             let mut inner = self.lock();
@@ -156,121 +255,38 @@ impl Room {
         wakes.wake();
         changed
     }
-
-    fn held(&self, inner: &Inner, permit: Permit) -> Held<'_> {
-        Held {
-            room: self,
-            permit: Some(permit),
-            hedge_after: inner.engine.hedge_after(),
-        }
-    }
-
-    /// A call begins, and its first attempt is admitted.
-    pub(super) async fn begin(&self, ask: Ask) -> Result<(Call, Held<'_>), Refusal> {
-        let (call, admitted) = self.change(|inner, now| {
-            let call = inner.engine.begin(now, ask)?;
-            let admitted = self.ask(inner, now, &call)?;
-            Ok((call, admitted))
-        })?;
-        match admitted {
-            Ok(held) => Ok((call, held)),
-            Err(waiting) => waiting.granted(&call).await.map(|held| (call, held)),
-        }
-    }
-
-    /// Another attempt of a call is admitted.
-    pub(super) async fn admit(&self, call: &Call) -> Result<Held<'_>, Refusal> {
-        match self.change(|inner, now| self.ask(inner, now, call))? {
-            Ok(held) => Ok(held),
-            Err(waiting) => waiting.granted(call).await,
-        }
-    }
-
-    fn ask(
-        &self,
-        inner: &mut Inner,
-        now: MonoNs,
-        call: &Call,
-    ) -> Result<Result<Held<'_>, Waiting<'_>>, Refusal> {
-        let chance = inner.draw();
-        match inner.engine.admit(now, call, chance) {
-            Admit::Run(permit) => Ok(Ok(self.held(inner, permit))),
-            Admit::Refused(refusal) => Err(refusal),
-            Admit::Wait(ticket) => {
-                inner.waiting.insert(ticket, Waiter::default());
-                Ok(Err(Waiting { room: self, ticket }))
-            }
-        }
-    }
-
-    /// An attempt gets another one beside it, if it may and if there is a place right now.
-    pub(super) fn hedge(&self, call: &mut Call) -> Option<Held<'_>> {
-        self.change(|inner, now| {
-            if !inner.engine.hedge(now, call) {
-                return None;
-            }
-            let chance = inner.draw();
-            match inner.engine.admit(now, call, chance) {
-                Admit::Run(permit) => Some(self.held(inner, permit)),
-                Admit::Wait(ticket) => {
-                    inner.engine.leave(now, ticket);
-                    None
-                }
-                Admit::Refused(_) => None,
-            }
-        })
-    }
-
-    /// An attempt ended, and it is decided whether there is another.
-    pub(super) fn settle(&self, mut held: Held<'_>, call: &mut Call, ended: Ended) -> Next {
-        let permit = held.permit.take();
-        self.change(|inner, now| {
-            if let Some(permit) = permit {
-                inner.engine.ended(now, permit, ended);
-            }
-            let chance = inner.draw();
-            inner.engine.again(now, call, ended, chance)
-        })
-    }
 }
 
 /// Somebody who waits in front of the room. Dropped, the turn is given up, and a place that was on its
 /// way is given back.
-struct Waiting<'r> {
+pub(super) struct Waiting<'r> {
     room: &'r Room,
     ticket: Ticket,
+    timer: Timer,
 }
 
 impl<'r> Waiting<'r> {
-    async fn granted(self, call: &Call) -> Result<Held<'r>, Refusal> {
-        let mut timer = pin!(None::<Sleep>);
-        poll_fn(|polling| self.poll(polling, call, timer.as_mut())).await
-    }
-
-    fn poll(
-        &self,
+    /// Puts the leave that was waited for into `held`, or says why there is none. Not to be polled again
+    /// after it.
+    pub(super) fn poll(
+        &mut self,
         polling: &mut Polling<'_>,
         call: &Call,
-        mut timer: Pin<&mut Option<Sleep>>,
-    ) -> Poll<Result<Held<'r>, Refusal>> {
+        held: &mut Held<'r>,
+    ) -> Poll<Result<(), Refusal>> {
         loop {
-            let (answer, due) = self.look(polling, call);
+            let (answer, due) = self.look(polling, call, held);
             if let Some(answer) = answer {
                 return Poll::Ready(answer);
             }
-            let Some(due) = due.map(clock::instant) else {
-                timer.set(None);
+            let Some(due) = due else {
+                self.timer.clear();
                 return Poll::Pending;
             };
-            if timer.as_ref().get_ref().as_ref().map(Sleep::deadline) != Some(due) {
-                timer.set(Some(sleep_until(due)));
-            }
-            let rings = timer.as_mut().as_pin_mut().map(|sleep| sleep.poll(polling));
-            if !matches!(rings, Some(Poll::Ready(()))) {
+            if self.timer.poll(due, polling).is_pending() {
                 return Poll::Pending;
             }
             // It is time: what was due is decided by looking again.
-            timer.set(None);
         }
     }
 
@@ -280,7 +296,8 @@ impl<'r> Waiting<'r> {
         &self,
         polling: &Polling<'_>,
         call: &Call,
-    ) -> (Option<Result<Held<'r>, Refusal>>, Option<MonoNs>) {
+        held: &mut Held<'r>,
+    ) -> (Option<Result<(), Refusal>>, Option<MonoNs>) {
         let mut inner = self.room.lock();
         let now = clock::now();
         let mut wakes = inner.answer(now);
@@ -298,7 +315,10 @@ impl<'r> Waiting<'r> {
         let entered = answer.and_then(|place| {
             let chance = inner.draw();
             match inner.engine.enter(now, call, Some(place), chance) {
-                Admit::Run(permit) => Ok(self.room.held(&inner, permit)),
+                Admit::Run(permit) => {
+                    held.take(&inner, permit);
+                    Ok(())
+                }
                 Admit::Refused(refusal) => Err(refusal),
                 Admit::Wait(_) => unreachable!("who has a place doesn't wait for one"),
             }

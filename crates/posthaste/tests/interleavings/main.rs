@@ -2,34 +2,59 @@
 //! left waiting for ever, no more run than may, and in the end nothing is held.
 //!
 //! The room of the policies is built here once more, with shuttle's lock in place of its own: that is
-//! why this is a test binary of its own. Shuttle stops with the schedule where no thread can go on.
+//! why this is a test binary of its own. Its clock stands still and its timers never ring, so that only
+//! being woken lets anybody go on. Shuttle stops with the schedule where no thread can.
 
 #![expect(dead_code, reason = "the room can do more than is tried here")]
 
-#[path = "../../src/policy/clock.rs"]
-mod clock;
 #[path = "../../src/policy/room.rs"]
 mod room;
+
+/// A clock that stands still.
+mod clock {
+    use std::task::{Context as Polling, Poll};
+
+    use posthaste_core::time::MonoNs;
+
+    pub(super) const fn now() -> MonoNs {
+        MonoNs(2)
+    }
+
+    /// A timer that never rings.
+    pub(super) struct Timer;
+
+    impl Timer {
+        pub(super) const fn new() -> Self {
+            Self
+        }
+
+        pub(super) const fn poll(&self, _: MonoNs, _: &Polling<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        pub(super) const fn clear(&self) {}
+    }
+}
 
 /// The lock whose orders are chosen.
 mod sync {
     pub(super) use shuttle::sync::{Mutex, MutexGuard};
 }
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc as Shared;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
 use posthaste_core::policy::settings::{Breaker, Concurrency, Limit, Queue, Settings, Trip};
-use posthaste_core::policy::{Ended, Verdict};
+use posthaste_core::policy::{Ended, Refusal, Verdict};
 use posthaste_core::time::MonoNs;
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use posthaste_core::policy::engine::{Ask, Engine};
-use room::Room;
+use posthaste_core::policy::engine::{Ask, Call, Engine};
+use room::{Held, Room};
 
 const SCHEDULES: usize = 2_000;
 
@@ -60,11 +85,21 @@ fn nothing_is_held(room: &Room) {
     });
 }
 
+/// Leave for the first attempt of a call, waited for where that has to be.
+async fn admitted(room: &Room) -> Result<Held<'_>, Refusal> {
+    let mut held = Held::none(room);
+    let mut call = Call::new(Ask::default());
+    if let Some(mut waiting) = held.begin(&mut call)? {
+        poll_fn(|polling| waiting.poll(polling, &call, &mut held)).await?;
+    }
+    Ok(held)
+}
+
 /// Polls once and goes away.
 fn once<F: Future>(work: F) -> impl Future<Output = bool> {
     async move {
         let mut work = pin!(work);
-        std::future::poll_fn(|polling| Poll::Ready(work.as_mut().poll(polling).is_ready())).await
+        poll_fn(|polling| Poll::Ready(work.as_mut().poll(polling).is_ready())).await
     }
 }
 
@@ -79,10 +114,10 @@ fn whoever_waits_is_woken_though_others_go_away() {
                     let (room, running) = (room.clone(), running.clone());
                     thread::spawn(move || {
                         if number % 2 == 1 {
-                            block_on(once(room.begin(Ask::default())));
+                            block_on(once(admitted(&room)));
                             return;
                         }
-                        let (_, held) = block_on(room.begin(Ask::default())).expect("it may run");
+                        let mut held = block_on(admitted(&room)).expect("it may run");
                         assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "two at once");
                         thread::yield_now();
                         running.fetch_sub(1, Ordering::SeqCst);
@@ -104,12 +139,12 @@ fn places_that_are_added_while_some_wait_are_taken() {
     shuttle::check_random(
         || {
             let room = room(places(1));
-            let (_, held) = block_on(room.begin(Ask::default())).expect("there is a place");
+            let held = block_on(admitted(&room)).expect("there is a place");
             let waiting: Vec<_> = (0..2)
                 .map(|_| {
                     let room = room.clone();
                     thread::spawn(move || {
-                        let (_, held) = block_on(room.begin(Ask::default())).expect("it may run");
+                        let mut held = block_on(admitted(&room)).expect("it may run");
                         held.end(Ended::With(Verdict::Ok));
                     })
                 })
@@ -155,9 +190,9 @@ fn a_probe_that_is_dropped_by_one_thread_is_free_for_another() {
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     let room = room.clone();
-                    thread::spawn(move || match block_on(room.begin(Ask::default())) {
+                    thread::spawn(move || match block_on(admitted(&room)) {
                         // Every probe is dropped, so that it stays half-open.
-                        Ok((_, held)) => {
+                        Ok(held) => {
                             thread::yield_now();
                             drop(held);
                             true
@@ -172,7 +207,7 @@ fn a_probe_that_is_dropped_by_one_thread_is_free_for_another() {
                 .filter(|probed| *probed)
                 .count();
             assert!(probed >= 1);
-            block_on(room.begin(Ask::default())).expect("the slot is free");
+            block_on(admitted(&room)).expect("the slot is free");
             nothing_is_held(&room);
         },
         SCHEDULES,

@@ -27,6 +27,7 @@ impl Reserve {
         }
     }
 
+    #[inline]
     pub(super) fn started(&mut self, now: MonoNs, tier: Criticality) {
         self.running[tier.index()] += 1;
         self.turn(now);
@@ -37,6 +38,7 @@ impl Reserve {
         }
     }
 
+    #[inline]
     pub(super) fn ended(&mut self, tier: Criticality) {
         let running = &mut self.running[tier.index()];
         *running = running.saturating_sub(1);
@@ -60,6 +62,7 @@ impl Reserve {
         mine < limit.saturating_sub(kept)
     }
 
+    #[inline]
     fn turn(&mut self, now: MonoNs) {
         let age = now.since(self.slice_began);
         if age < REMEMBER_NS {
