@@ -144,10 +144,20 @@ impl Context {
         })
     }
 
+    /// That of an attempt of the call in this context.
     #[inline]
-    pub(crate) fn attempted(mut self, attempt: u32) -> Self {
-        self.attempt = attempt;
-        self
+    pub(super) fn of_attempt(&self, number: u32, must_end: Option<MonoNs>) -> Self {
+        // Made in one piece, as it is on the path of every call.
+        Self {
+            deadline: match (self.deadline, must_end) {
+                (Some(known), Some(end)) => Some(known.min(end)),
+                (known, end) => known.or(end),
+            },
+            tier: self.tier,
+            safe: self.safe,
+            attempt: number,
+            texts: self.texts.clone(),
+        }
     }
 
     fn with(mut self, change: impl FnOnce(&mut Texts)) -> Self {
@@ -371,7 +381,7 @@ mod tests {
             .criticality(Criticality::BestEffort)
             .key("k 1")
             .trace(TRACE, Some("a=b"))
-            .attempted(2);
+            .of_attempt(2, None);
         let headers: Vec<_> = cx.headers().collect();
         assert_eq!(headers.len(), 6);
         let back = Context::from_headers(headers.iter().map(|(name, value)| (*name, &**value)));

@@ -246,12 +246,11 @@ impl Room {
     /// Changes something, and lets those go on who may now.
     #[inline]
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Inner, MonoNs) -> T) -> T {
-        let (changed, wakes) = {
-            let mut inner = self.lock();
-            let now = clock::now();
-            let changed = change(&mut inner, now);
-            (changed, inner.answer(now))
-        };
+        let mut inner = self.lock();
+        let now = clock::now();
+        let changed = change(&mut inner, now);
+        let wakes = inner.answer(now);
+        drop(inner);
         wakes.wake();
         changed
     }

@@ -3,7 +3,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Context as Polling;
 use std::time::Duration;
 
 use posthaste_core::policy::engine::{Ask, Call, Next};
@@ -28,11 +27,7 @@ pub struct Attempt {
 
 impl Attempt {
     pub(super) fn new(call: &Context, must_end: Option<MonoNs>, number: u32, hedge: bool) -> Self {
-        let context = call.clone().attempted(number);
-        let context = match must_end {
-            Some(end) => context.until(end),
-            None => context,
-        };
+        let context = call.of_attempt(number, must_end);
         Self { context, hedge }
     }
 
@@ -75,6 +70,7 @@ pub(super) struct Run<'r, J> {
     pub(super) judge: J,
 }
 
+#[inline]
 fn ask(context: &Context) -> Ask {
     Ask {
         tier: context.tier(),
@@ -87,85 +83,102 @@ fn ask(context: &Context) -> Ask {
 
 impl<J> Run<'_, J> {
     /// One attempt and no other, of work that can be started only once.
-    pub(super) async fn once<T, E, F, Fut>(mut self, work: F) -> Result<T, PolicyError<E>>
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function moves its arguments once more"
+    )]
+    pub(super) fn once<T, E, F, Fut>(
+        mut self,
+        work: F,
+    ) -> impl Future<Output = Result<T, PolicyError<E>>>
     where
         F: FnOnce(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         J: Judge<T, E>,
     {
-        let context = self.context.take().unwrap_or_else(Context::current);
-        let mut work = Some(work);
-        let mut once = |attempt| match work.take() {
-            Some(work) => work(attempt),
-            None => unreachable!("one attempt has no other beside it"),
-        };
-        let mut race = pin!(Race::new(self.policy.room()));
-        let mut call = Call::new(ask(&context));
-        let waiting = race.as_mut().held().begin(&mut call);
-        let waiting = waiting.map_err(|refusal| self.refused(refusal))?;
-        if let Some(mut waiting) = waiting {
-            poll_fn(|polling| waiting.poll(polling, &call, race.as_mut().held()))
-                .await
-                .map_err(|refusal| self.refused(refusal))?;
+        async move {
+            let context = self.context.take().unwrap_or_else(Context::current);
+            let mut work = Some(work);
+            let mut once = |attempt| match work.take() {
+                Some(work) => work(attempt),
+                None => unreachable!("one attempt has no other beside it"),
+            };
+            let mut race = pin!(Race::new(self.policy.room()));
+            let mut call = Call::new(ask(&context));
+            let waiting = race.as_mut().held().begin(&mut call);
+            let waiting = waiting.map_err(|refusal| self.refused(refusal))?;
+            if let Some(mut waiting) = waiting {
+                poll_fn(|polling| waiting.poll(polling, &call, race.as_mut().held()))
+                    .await
+                    .map_err(|refusal| self.refused(refusal))?;
+            }
+            // There is nothing to put beside it.
+            race.as_mut().enter(1, false);
+            let (came, ended) = poll_fn(|polling| {
+                race.as_mut()
+                    .poll(polling, &self, &context, &mut call, &mut once)
+            })
+            .await;
+            race.held().end(ended);
+            came.or_error(1, Stop::NoRetry)
         }
-        // There is nothing to put beside it.
-        race.as_mut().enter(1, false);
-        let (came, ended) = poll_fn(|polling| {
-            race.as_mut()
-                .poll(polling, &self, &context, &mut call, &mut once)
-        })
-        .await;
-        race.held().end(ended);
-        came.or_error(1, Stop::NoRetry)
     }
 
     /// Attempts until one works or nothing further is allowed.
     ///
     /// One flat future, and nothing on the heap, where the attempt is admitted at once and does not
     /// wait: what waits has its timers and the attempt beside it there.
-    pub(super) async fn all<T, E, F, Fut>(mut self, mut work: F) -> Result<T, PolicyError<E>>
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function moves its arguments once more"
+    )]
+    pub(super) fn all<T, E, F, Fut>(
+        mut self,
+        mut work: F,
+    ) -> impl Future<Output = Result<T, PolicyError<E>>>
     where
         F: FnMut(Attempt) -> Fut,
         Fut: Future<Output = Result<T, E>>,
         J: Judge<T, E>,
     {
-        let context = self.context.take().unwrap_or_else(Context::current);
-        let mut race = pin!(Race::new(self.policy.room()));
-        let mut failed = None;
-        let mut call = Call::new(ask(&context));
-        let waiting = race.as_mut().held().begin(&mut call);
-        let mut waiting = waiting.map_err(|refusal| self.refused(refusal))?;
-        loop {
-            if let Some(mut waiting) = waiting {
-                let held =
-                    |polling: &mut Polling<'_>| waiting.poll(polling, &call, race.as_mut().held());
-                if let Err(refusal) = poll_fn(held).await {
+        async move {
+            let context = self.context.take().unwrap_or_else(Context::current);
+            let mut race = pin!(Race::new(self.policy.room()));
+            let mut failed = None;
+            let mut call = Call::new(ask(&context));
+            let mut asked = race.as_mut().held().begin(&mut call);
+            loop {
+                let granted = match asked {
+                    Ok(None) => Ok(()),
+                    Ok(Some(mut waiting)) => {
+                        poll_fn(|polling| waiting.poll(polling, &call, race.as_mut().held())).await
+                    }
+                    Err(refusal) => Err(refusal),
+                };
+                if let Err(refusal) = granted {
                     return self.refused_next(failed, &call, refusal);
                 }
+                race.as_mut().enter(call.made() + 1, true);
+                let (came, ended) = poll_fn(|polling| {
+                    race.as_mut()
+                        .poll(polling, &self, &context, &mut call, &mut work)
+                })
+                .await;
+                let next = race.as_mut().settle(&mut call, ended);
+                let at = match next {
+                    Next::Done => return came.or_error(call.made(), Stop::NoRetry),
+                    Next::Stop(stop) => {
+                        tell::stopped(self.policy.name(), &stop, call.made());
+                        return came.or_error(call.made(), stop);
+                    }
+                    Next::Retry { at } => at,
+                };
+                tell::again(self.policy.name(), call.made(), at.since(clock::now()));
+                let mut pause = Timer::new();
+                poll_fn(|polling| pause.poll(at, polling)).await;
+                asked = race.as_mut().held().admit(&call);
+                failed = Some(came);
             }
-            race.as_mut().enter(call.made() + 1, true);
-            let (came, ended) = poll_fn(|polling| {
-                race.as_mut()
-                    .poll(polling, &self, &context, &mut call, &mut work)
-            })
-            .await;
-            let next = race.as_mut().settle(&mut call, ended);
-            let at = match next {
-                Next::Done => return came.or_error(call.made(), Stop::NoRetry),
-                Next::Stop(stop) => {
-                    tell::stopped(self.policy.name(), &stop, call.made());
-                    return came.or_error(call.made(), stop);
-                }
-                Next::Retry { at } => at,
-            };
-            tell::again(self.policy.name(), call.made(), at.since(clock::now()));
-            let mut pause = Timer::new();
-            poll_fn(|polling| pause.poll(at, polling)).await;
-            waiting = match race.as_mut().held().admit(&call) {
-                Ok(waiting) => waiting,
-                Err(refusal) => return self.refused_next(Some(came), &call, refusal),
-            };
-            failed = Some(came);
         }
     }
 
