@@ -3,6 +3,7 @@
 mod cancelled;
 mod layers;
 mod shared;
+mod side_by_side;
 
 use std::cell::Cell;
 use std::time::Duration;
