@@ -194,11 +194,14 @@ impl Phase {
 
 /// The customers of a phase come evenly, `load` times the capacity of them, for `seconds`.
 async fn customers(http: &Http, url: &str, load: f64, capacity: f64, seconds: f64) -> Phase {
-    let count = (load * CAPACITY * seconds) as u32;
     let begun = Instant::now();
-    let mut all = Vec::with_capacity(count as usize);
-    for number in 0..count {
-        sleep_until(begun + Duration::from_secs_f64(f64::from(number) / (load * CAPACITY))).await;
+    let mut all = Vec::new();
+    for number in 0_u32.. {
+        let comes = f64::from(number) / (load * CAPACITY);
+        if comes >= seconds {
+            break;
+        }
+        sleep_until(begun + Duration::from_secs_f64(comes)).await;
         let critical = number % 20 == 0;
         let tier = if critical {
             Criticality::Critical

@@ -441,7 +441,12 @@ impl Engine {
             breaker.ended(now, pass, ended, took);
         }
         if let (Some(throttle), Some(verdict)) = (&mut self.throttle, ended.verdict()) {
-            throttle.ended(now, permit.tier, !matches!(verdict, Verdict::Throttled(_)));
+            match verdict {
+                Verdict::Throttled(_) => throttle.ended(now, permit.tier, false),
+                // Nobody knows whether it was accepted.
+                Verdict::Unknown => {}
+                _ => throttle.ended(now, permit.tier, true),
+            }
         }
         if let (Some(hedge), Ended::With(Verdict::Ok | Verdict::Fatal)) = (&mut self.hedge, ended) {
             hedge.observe(took);
@@ -518,7 +523,10 @@ impl Engine {
     /// here and still has to be [admitted](Self::admit).
     pub fn hedge(&mut self, now: MonoNs, call: &mut Call) -> bool {
         let safe = call.ask.idempotent || self.settings.retry.is_some_and(|retry| retry.force);
-        let hedged = safe && self.budget.withdraw(now);
+        // What would only wait, or put out somebody who does, is not charged.
+        let free =
+            self.gate.as_ref().is_none_or(|gate| gate.waiting() == 0) && self.peek(now).is_ok();
+        let hedged = safe && free && self.budget.withdraw(now);
         self.counts.hedges += u64::from(hedged);
         call.made += u32::from(hedged);
         hedged

@@ -4,7 +4,7 @@
 //! Google, "Site Reliability Engineering", chapter 21, "Client-Side Throttling". What differs: calls
 //! count when they are answered, so that a burst that is under way does not look refused; and a
 //! recovery is believed as soon as nothing was refused for a tenth of the window, rather than when
-//! the refusals have left it.
+//! the refusals have left it; and the first few refusals of a window are let pass.
 //!
 //! This room refuses to draw chance, and to tell a refusal from a failure.
 
@@ -17,6 +17,9 @@ const SLICES: usize = 10;
 const TIERS: usize = Criticality::ALL.len();
 /// So many accepted in a row, over a slice at least, are a recovery.
 const RECOVERED: u32 = 8;
+
+/// So many refused calls in a window say nothing yet: one refusal must not hold back who asks seldom.
+const FEW: f64 = 5.0;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ impl Tier {
 
     fn refuses(&self, ratio: f64, most: f64) -> f64 {
         let asked = f64::from(self.sum.asked);
-        let over = asked - ratio * f64::from(self.sum.accepted);
+        let over = asked - ratio * f64::from(self.sum.accepted) - FEW;
         (over / (asked + 1.0)).clamp(0.0, most)
     }
 }

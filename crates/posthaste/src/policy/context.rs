@@ -144,6 +144,11 @@ impl Context {
         })
     }
 
+    pub(crate) fn attempted(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
     /// That of an attempt of the call in this context.
     #[inline]
     pub(super) fn of_attempt(&self, number: u32, must_end: Option<MonoNs>) -> Self {

@@ -150,9 +150,11 @@ impl<'r> Held<'r> {
             Admit::Refused(refusal) => Err(refusal),
             Admit::Wait(ticket) => {
                 inner.waiting.insert(ticket, Waiter::default());
+                let set = inner.engine.settings().concurrency.unwrap_or_default();
                 Ok(Some(Waiting {
                     room: self.room,
                     ticket,
+                    patient_until: now.after(set.queue.target),
                     timer: Timer::new(),
                 }))
             }
@@ -261,6 +263,8 @@ impl Room {
 pub(super) struct Waiting<'r> {
     room: &'r Room,
     ticket: Ticket,
+    /// Before this it is not shed for having waited.
+    patient_until: MonoNs,
     timer: Timer,
 }
 
@@ -305,7 +309,10 @@ impl<'r> Waiting<'r> {
         };
         let Some(answer) = waiter.answer.take() else {
             waiter.waker = Some(polling.waker().clone());
-            let due = inner.engine.due();
+            // Nobody looks for the others: each is awake by the time that something is due for it.
+            let end = call.deadline().unwrap_or(self.patient_until);
+            let own = end.min(self.patient_until);
+            let due = inner.engine.due().map(|due| due.max(own));
             drop(inner);
             wakes.wake();
             return (None, due);
