@@ -96,11 +96,9 @@ async fn admitted(room: &Room) -> Result<Held<'_>, Refusal> {
 }
 
 /// Polls once and goes away.
-fn once<F: Future>(work: F) -> impl Future<Output = bool> {
-    async move {
-        let mut work = pin!(work);
-        poll_fn(|polling| Poll::Ready(work.as_mut().poll(polling).is_ready())).await
-    }
+async fn once<F: Future>(work: F) -> bool {
+    let mut work = pin!(work);
+    poll_fn(|polling| Poll::Ready(work.as_mut().poll(polling).is_ready())).await
 }
 
 #[test]
