@@ -88,6 +88,10 @@ async fn every_attempt_is_made_by_a_service_that_was_made_ready() {
     );
 }
 
+#[expect(
+    clippy::async_yields_async,
+    reason = "what is tried is a request that is made in a context and waited for outside of it"
+)]
 #[tokio::test(start_paused = true)]
 async fn the_context_is_the_one_in_which_the_request_was_made() {
     let mut service = retrying().layer().layer(service_fn(|()| async {
