@@ -191,7 +191,11 @@ impl Gate {
             return Some((ticket, Err(Refusal::Deadline { past })));
         }
         self.observe(now);
-        if self.in_flight < self.limiter.limit()
+        let limit = match self.room.oldest(Criticality::Critical) {
+            Some(_) => self.limiter.limit_of_highest(),
+            None => self.limiter.limit(),
+        };
+        if self.in_flight < limit
             && let Some((ticket, tier)) = self.grant(now)
         {
             let place = self.take_place(now, tier, Some(ticket));
@@ -284,6 +288,12 @@ impl Gate {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limiter.limit()
+    }
+
+    /// How many may run at once now where the highest tier is among them.
+    #[must_use]
+    pub fn limit_of_highest(&self) -> u32 {
+        self.limiter.limit_of_highest()
     }
 
     /// How many run.

@@ -152,6 +152,21 @@ impl Limiter {
         limit as u32
     }
 
+    /// How many may run at once where the highest tier is among them: a look at what is usual holds
+    /// back the others only.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the bounds are 32 bits"
+    )]
+    pub(super) fn limit_of_highest(&self) -> u32 {
+        let limit = match &self.rule {
+            Rule::Gradient(gradient) if gradient.is_looking_first() => return self.limit(),
+            _ => self.limit,
+        };
+        limit as u32
+    }
+
     /// An attempt ended that took `took_ns`; `in_flight_at_start` ran when it started, itself
     /// included.
     pub fn sample(&mut self, now: MonoNs, took_ns: u64, in_flight_at_start: u32, ended: Ended) {

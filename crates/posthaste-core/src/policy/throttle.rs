@@ -16,7 +16,7 @@ use crate::time::{MonoNs, ns};
 const SLICES: usize = 10;
 const TIERS: usize = Criticality::ALL.len();
 /// So many accepted in a row, over a slice at least, are a recovery.
-const RECOVERED: u32 = 8;
+const RECOVERED: u32 = 5;
 
 /// So many refused calls in a window say nothing yet: one refusal must not hold back who asks seldom.
 const FEW: f64 = 5.0;
@@ -270,13 +270,13 @@ mod tests {
         for n in 0..100 {
             half.ended(now, BestEffort, n % 10 < 3);
         }
-        assert!((refuses(&mut half) - 40.0 / 101.0).abs() < 1e-9);
+        assert!((refuses(&mut half) - 35.0 / 101.0).abs() < 1e-9);
         let lenient = settings::Throttle {
             ratio: 3.0,
             ..settings::Throttle::default()
         };
         half.reload(&lenient, now);
-        assert!((refuses(&mut half) - 10.0 / 101.0).abs() < 1e-9);
+        assert!((refuses(&mut half) - 5.0 / 101.0).abs() < 1e-9);
         let longer = settings::Throttle {
             window: std::time::Duration::from_secs(20),
             ..settings::Throttle::default()

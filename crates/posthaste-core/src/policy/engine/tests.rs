@@ -80,7 +80,10 @@ fn any_settings(chance: &mut Chance) -> Settings {
             warmup: 10,
             ..Hedge::default()
         }),
-        throttle: on().then(ThrottleSet::default),
+        throttle: on().then(|| ThrottleSet {
+            ratio: 1.1,
+            ..ThrottleSet::default()
+        }),
         rate: on().then_some(Rate {
             count: 50,
             per: Duration::from_secs(1),
@@ -139,7 +142,7 @@ impl World {
 
     fn within_limit(&self) {
         if let Some(gate) = self.engine.gate() {
-            let (runs, limit) = (gate.in_flight(), gate.limit());
+            let (runs, limit) = (gate.in_flight(), gate.limit_of_highest());
             assert!(runs <= limit, "{runs} run where {limit} may");
         }
     }

@@ -31,7 +31,8 @@ const FALL_FIRST: f64 = 0.05;
 const LOSS: f64 = 0.02;
 /// What a window with losses, or one that is too slow, leaves of the limit at least.
 const FALL: f64 = 0.8;
-/// What is usual is looked for again after so long under pressure.
+/// What is usual is looked for again after so long under pressure, the first time sooner.
+const PRESSED_FIRST_NS: u64 = 1_000_000_000;
 const PRESSED_NS: u64 = 10_000_000_000;
 /// And sooner, where it has moved and no look has found it to be so since.
 const PRESSED_AGAIN_NS: u64 = 1_000_000_000;
@@ -174,7 +175,7 @@ impl Gradient {
             falling: None,
             at_min: 0,
             confirmed: now,
-            pressed_max: PRESSED_AGAIN_NS,
+            pressed_max: PRESSED_FIRST_NS,
             dip: None,
         }
     }
@@ -192,6 +193,11 @@ impl Gradient {
                 None => limit,
             },
         }
+    }
+
+    /// Whether the first look is under way, which nobody may disturb.
+    pub(super) fn is_looking_first(&self) -> bool {
+        matches!(self.look, Look::Now { .. })
     }
 
     /// Takes a sample, and says the next limit where a window is full.
