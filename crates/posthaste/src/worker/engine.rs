@@ -7,6 +7,7 @@ use posthaste_core::port::LeaseAsk;
 use posthaste_core::{Error, ErrorKind, KindName, Result, WorkerName, limits};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::kinds::{Kinds, Plan};
@@ -21,6 +22,15 @@ use crate::hub::Posthaste;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How long one question for work waits for an answer.
 const WAIT_MS: u32 = 30_000;
+/// How long a question over a connection stands at least, before it is called off because other kinds may be
+/// asked for: to call it off closes the connection. So a limited kind that is busy closes at most fifty a
+/// second, and the others get their answer in between. What stands longer is called off at once: a job that
+/// takes longer than this has its place taken again without a delay.
+///
+/// Kinds that are taken away are treated like those that come: what is claimed of them meanwhile is refused
+/// at its start and given back, but for as long as a minute, while another worker may have a place for it.
+/// So the question is not left to stand for all its time.
+const STANDS: Duration = Duration::from_millis(20);
 
 /// What the tasks of a worker share.
 pub(super) struct Engine {
@@ -113,7 +123,7 @@ impl Running {
         let mut drained = 0;
         loop {
             let plan = self.engine.kinds.plan(max);
-            let taken = self.engine.take(lane, plan, max, 0).await?;
+            let taken = self.engine.take(lane, plan, max).await?;
             self.engine.settler.through().await;
             if taken == 0 {
                 return Ok(drained);
@@ -169,28 +179,47 @@ fn fetcher_error(ended: Result<Result<()>, tokio::task::JoinError>) -> Option<Er
 }
 
 impl Engine {
-    /// Leases as planned for `lane`, and puts the jobs before its slots.
-    async fn take(&self, lane: &Lane, plan: Plan, wanted: u32, wait_ms: u32) -> Result<u64> {
-        let Plan {
-            kinds,
-            max,
-            narrowed,
-            ..
-        } = plan;
-        if max == 0 {
+    /// Leases as planned for `lane` what is ready, and puts the jobs before its slots.
+    async fn take(&self, lane: &Lane, plan: Plan, wanted: u32) -> Result<u64> {
+        if plan.max == 0 {
             return Ok(0);
         }
-        let taken = self.lease(lane, kinds, max, wait_ms).await?;
-        if !narrowed || taken < u64::from(max) || max >= wanted {
-            return Ok(taken);
+        let taken = self.lease(lane, plan.kinds.clone(), plan.max, 0).await?;
+        Ok(taken + self.take_others(lane, &plan, wanted, taken).await?)
+    }
+
+    /// Leases for `lane`, waiting for the first job. Nothing, where other kinds may be asked for meanwhile;
+    /// jobs on their way go back.
+    async fn take_or_wait(&self, lane: &Lane, wanted: u32) -> Result<u64> {
+        let plan = self.kinds.plan(wanted);
+        let asked = &plan.kinds;
+        if plan.max == 0 {
+            // No question stands that could be called off.
+            self.kinds.differ(asked, Instant::now()).await;
+            return Ok(0);
         }
-        // The limit of one kind is not to hold up the others.
+        // A question within this process costs nothing to call off.
+        let stands = if self.local { Duration::ZERO } else { STANDS };
+        let earliest = Instant::now() + stands;
+        let taken = tokio::select! {
+            taken = self.lease(lane, asked.clone(), plan.max, WAIT_MS) => taken?,
+            () = self.kinds.differ(asked, earliest) => return Ok(0),
+        };
+        // Not called off: it is answered at once, and the jobs just taken have changed what to ask for.
+        Ok(taken + self.take_others(lane, &plan, wanted, taken).await?)
+    }
+
+    /// Leases what is ready of the kinds without a policy, where those with one let through as many as were
+    /// `taken` and fewer than were wanted: the limit of one kind is not to hold up the others.
+    async fn take_others(&self, lane: &Lane, plan: &Plan, wanted: u32, taken: u64) -> Result<u64> {
+        if !plan.narrowed || taken < u64::from(plan.max) || plan.max >= wanted {
+            return Ok(0);
+        }
         let unlimited = self.kinds.unlimited();
         if unlimited.is_empty() {
-            return Ok(taken);
+            return Ok(0);
         }
-        let more = self.lease(lane, unlimited, wanted - max, 0).await?;
-        Ok(taken + more)
+        self.lease(lane, unlimited, wanted - plan.max, 0).await
     }
 
     /// Leases up to `max` jobs of `kinds` for `lane` and puts them before its slots.
@@ -230,16 +259,6 @@ impl Engine {
     }
 }
 
-impl Engine {
-    /// Leases as planned, waiting for the first job; waits for ever where there is nothing to ask for.
-    async fn take_or_wait(&self, lane: &Lane, plan: Plan, wanted: u32) -> Result<u64> {
-        if plan.max == 0 {
-            std::future::pending::<()>().await;
-        }
-        self.take(lane, plan, wanted, WAIT_MS).await
-    }
-}
-
 /// Leases for one lane until told to stop, or until the store gives up.
 async fn fetch(
     engine: Arc<Engine>,
@@ -254,13 +273,7 @@ async fn fetch(
                 lane.room.notified().await;
                 return Ok(0);
             }
-            let plan = engine.kinds.plan(wanted);
-            let asked = plan.kinds.clone();
-            tokio::select! {
-                taken = engine.take_or_wait(&lane, plan, wanted) => taken,
-                // What was being asked for is asked for otherwise. Jobs on their way go back.
-                () = engine.kinds.differ(&asked) => Ok(0),
-            }
+            engine.take_or_wait(&lane, wanted).await
         };
         let taken = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),

@@ -27,6 +27,9 @@ use crate::units::millis;
 /// How soon to look again where nothing says when a kind may go on: somebody outside of this worker may
 /// have a place, or have joined the breaker by hand.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How soon to look again where a refusal names a later time: its settings may be other ones by then. A
+/// breaker that is still open says so again without a job being claimed.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// Pause of a kind after a refusal that doesn't say how long.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The target of what is told here, as of all policies.
@@ -178,10 +181,14 @@ impl Kinds {
         free.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Waits until there are other kinds to ask for than these.
-    pub(super) async fn differ(&self, from: &[KindName]) {
+    /// Waits until there are other kinds to ask for than these, at `earliest` or later. What changes and
+    /// changes back before then is not seen.
+    pub(super) async fn differ(&self, from: &[KindName], earliest: Instant) {
         if !self.limited {
             std::future::pending::<()>().await;
+        }
+        if earliest > Instant::now() {
+            tokio::time::sleep_until(earliest).await;
         }
         loop {
             let told = self.changed.notified();
@@ -250,8 +257,8 @@ impl Kinds {
     pub(super) fn refused(&self, kind: &Kind, job: &Leased, refusal: &Refusal) -> Outcome {
         self.refused.fetch_add(1, Ordering::Relaxed);
         kind.pause(refusal);
-        let (kind, reason) = (&job.kind, refusal.slug());
-        tracing::debug!(target: TARGET, %kind, reason, "given back: {refusal}");
+        let (kind, id, reason) = (&job.kind, &job.id, refusal.slug());
+        tracing::debug!(target: TARGET, %kind, %id, reason, "given back: {refusal}");
         given_back(put_off_ms(refusal), format!("not started: {refusal}"))
     }
 }
@@ -272,7 +279,8 @@ impl Kind {
         let mut room = pace.batch;
         drop(pace);
         if let Err(refusal) = policy.peek() {
-            return Err(now + refusal.retry_after().unwrap_or(LOOK_AGAIN));
+            let after = refusal.retry_after().unwrap_or(LOOK_AGAIN);
+            return Err(now + after.min(LOOK_AGAIN_MAX));
         }
         if policy.breaker() == Some(BreakerState::HalfOpen) {
             // One at a time: where another probe is allowed, the next ask is for it.
@@ -312,9 +320,14 @@ impl Kind {
     }
 
     fn pause(&self, refusal: &Refusal) {
+        // That one job has no time left says nothing of the others.
+        if matches!(refusal, Refusal::Deadline { .. }) {
+            return;
+        }
+        let pause = refusal.retry_after().unwrap_or(PAUSE);
         let mut pace = lock(&self.pace);
         pace.batch = 1;
-        pace.paused_until = Some(Instant::now() + refusal.retry_after().unwrap_or(PAUSE));
+        pace.paused_until = Some(Instant::now() + pause.min(LOOK_AGAIN_MAX));
         drop(pace);
         self.changed.notify_waiters();
     }
@@ -363,7 +376,7 @@ fn collect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::settings::{Breaker, Concurrency, Limit};
+    use crate::policy::settings::{Breaker, Concurrency, Limit, Trip};
 
     fn name(kind: &str) -> KindName {
         KindName::new(kind).expect("a kind")
@@ -421,11 +434,63 @@ mod tests {
         policy.isolate();
         let plan = kinds.plan(8);
         let noticed = async {
-            let noticed = kinds.differ(&plan.kinds);
+            let noticed = kinds.differ(&plan.kinds, Instant::now());
             tokio::time::timeout(Duration::from_secs(1), noticed).await
         };
         let (noticed, ()) = tokio::join!(noticed, async { policy.join() });
         noticed.expect("it is noticed within a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_and_changes_back_while_an_ask_may_stand_does_not_end_it() {
+        let policy = breaker();
+        let kinds = kinds(&policy);
+        let (asked, stands) = (kinds.plan(8).kinds, Duration::from_millis(20));
+        policy.isolate();
+        let began = Instant::now();
+        kinds.differ(&asked, began + stands).await;
+        assert!(began.elapsed() >= stands, "{:?}", began.elapsed());
+
+        // It differs when it is first looked at, and no longer when the time is over.
+        let ended = async {
+            let ended = kinds.differ(&asked, Instant::now() + stands);
+            tokio::time::timeout(Duration::from_secs(1), ended).await
+        };
+        let (ended, ()) = tokio::join!(ended, async { policy.join() });
+        ended.expect_err("the ask goes on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_refusal_is_looked_at_again_soon() {
+        let hour = Duration::from_secs(3_600);
+        let settings = Breaker {
+            trip: Trip::Consecutive(1),
+            open_for: hour,
+            ..Breaker::default()
+        };
+        let policy = Policy::named("bank").breaker(settings).build();
+        let policy = policy.expect("a policy");
+        let kinds = kinds(&policy);
+        let bank = kinds.of(&name("bank")).expect("the kind");
+        bank.pause(&Refusal::Rate { retry_after: hour });
+        assert_eq!(kinds.plan(8).again, Some(Instant::now() + LOOK_AGAIN_MAX));
+        tokio::time::advance(LOOK_AGAIN_MAX).await;
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 1));
+
+        let call = policy.call(|_| async { Err::<(), _>(std::io::Error::other("down")) });
+        call.await.expect_err("it is down");
+        let plan = kinds.plan(8);
+        assert_eq!(asked(&plan), (vec!["free"], 8));
+        assert_eq!(plan.again, Some(Instant::now() + LOOK_AGAIN_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_without_time_does_not_pause_its_kind() {
+        let kinds = kinds(&breaker());
+        let bank = kinds.of(&name("bank")).expect("the kind");
+        let past = Duration::ZERO;
+        bank.pause(&Refusal::Deadline { past });
+        assert_eq!(asked(&kinds.plan(8)), (vec!["free", "bank"], 8));
     }
 
     #[tokio::test(start_paused = true)]
