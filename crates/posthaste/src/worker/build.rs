@@ -277,7 +277,8 @@ impl Worker {
     ///
     /// A retry for which nothing is left is put off, at most ten minutes at a time, with the reason as
     /// the job's error; no attempt is spent. Retries that work let others follow, so that a backlog
-    /// drains as fast as it works.
+    /// drains as fast as it works. Without first attempts only the floor lets any through, so that one of
+    /// zero is refused.
     pub fn retry_budget(mut self, budget: settings::Budget) -> Self {
         self.retry_budget = Some(budget);
         self
@@ -513,7 +514,15 @@ fn check_budget(budget: Option<settings::Budget>) -> Result<Option<settings::Bud
         budget,
         ..settings::Settings::default()
     };
-    settings.check().map(|()| Some(budget))
+    settings.check()?;
+    if budget.floor_per_second <= 0.0 {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "without a floor, and without first attempts, a retry is put off for ever",
+        )
+        .next("give budget.floor_per_second, at most 1,000; 0.1 is one retry in ten seconds"));
+    }
+    Ok(Some(budget))
 }
 
 fn collect(given: Vec<Given>, states: &States) -> Result<Handlers> {

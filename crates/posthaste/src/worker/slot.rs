@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Polling, Poll};
 
 use posthaste_core::policy::{Refusal, Verdict};
-use posthaste_core::{Outcome, Payload};
+use posthaste_core::{Outcome, Payload, WallMs};
 use tracing::Span;
 
 use super::batch::{Flag, Held, Phase, lock};
@@ -19,11 +19,11 @@ use crate::carry;
 use crate::context::{Cx, JobRequest};
 use crate::enqueue::BoxFuture;
 use crate::outcome::{BoxError, HandlerError, text, timed_out};
-use crate::policy::{Context, PolicyError};
+use crate::policy::{Context, Policy, PolicyError};
 
-/// For how long a job is given back whose deadline passed before it started: by then the store has
-/// seen it too, and it is dead.
-const LATE_MS: u64 = 1_000;
+/// The shortest and the longest time for which a job is given back that has no time left: by then the store
+/// has seen it too, and it is dead.
+const LATE_MS: (u64, u64) = (1_000, 60_000);
 
 /// Runs one slot until its lane is closed.
 pub(super) async fn run(engine: Arc<Engine>, lane: Arc<Lane>, slot: usize) {
@@ -51,9 +51,18 @@ async fn attempt(engine: &Engine, lane: &Lane, item: Item) -> Option<Outcome> {
     let now = engine.hub.now();
     let context = carry::of_job(job, now);
     if context.is_over() {
-        return Some(given_back(LATE_MS, "its deadline passed before it started"));
+        let delay_ms = late_ms(job.deadline, now);
+        let error = "its deadline passed before it started";
+        return Some(given_back(delay_ms, error));
     }
     let kind = engine.kinds.of(&job.kind);
+    // Before the retry budget: a job that does not start is not charged to it, and is no first attempt that
+    // brings a share. And rather than wait for a place here: others may have one for it.
+    if let Some(kind) = kind
+        && let Some(Err(refusal)) = kind.policy.as_ref().map(Policy::peek)
+    {
+        return Some(engine.kinds.refused(kind, job, &refusal));
+    }
     if let Err(put_off) = engine.kinds.start(kind, job, now) {
         return Some(put_off);
     }
@@ -80,6 +89,17 @@ async fn attempt(engine: &Engine, lane: &Lane, item: Item) -> Option<Outcome> {
     ended
 }
 
+/// For how long a job is given back whose deadline passed before it started: for as long as that is past.
+///
+/// Where the clock of this worker is ahead of the store's, the store hands the job out until its own clock
+/// is there too. With each claim the deadline is further past, so that the delay doubles: the job is claimed
+/// a few times and not once a second, and a worker whose clock is right may have it in between. To leave
+/// the judgement to the store would start a job that can call nobody, and spend an attempt on it.
+fn late_ms(deadline: Option<WallMs>, now: WallMs) -> u64 {
+    let past = deadline.map_or(0, |deadline| now.since(deadline));
+    past.clamp(LATE_MS.0, LATE_MS.1)
+}
+
 /// Runs the handler under the policy of its kind, as one attempt of it.
 async fn under_policy(
     engine: &Engine,
@@ -92,11 +112,6 @@ async fn under_policy(
     let Some(policy) = &kind.policy else {
         return handled(engine, held, payload, context).await;
     };
-    // Rather than wait here: others may have a place for it.
-    if let Err(refusal) = policy.peek() {
-        drop(claim);
-        return engine.kinds.refused(kind, held.job(), &refusal);
-    }
     let number = context.attempt();
     let neutral = &Mutex::new(None);
     // Dropped after the call, whichever way that ends.
@@ -247,7 +262,7 @@ fn poll_work<F: Future<Output = Outcome>>(
         }
     }
     // What runs would have ended by now: this still waits for a place.
-    let late = || given_back(LATE_MS, "it waited for a place for as long as it may run");
+    let late = || given_back(LATE_MS.0, "it waited for a place for as long as it may run");
     let ended = ended(held).unwrap_or_else(|| Some(late()));
     drop_safely(work);
     Poll::Ready(ended)
@@ -302,5 +317,35 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Outcome {
     Outcome::Retry {
         error: text(&format_args!("panicked: {said}")),
         delay_ms: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_late_by_this_clock_alone_is_claimed_few_times() {
+        // The store's clock is five minutes behind, and gives the job out until it is there.
+        let (deadline, behind) = (WallMs(1_000_000), 300_000);
+        let (mut now, mut claims) = (deadline.plus(10), 0);
+        while now < deadline.plus(behind) {
+            now = now.plus(late_ms(Some(deadline), now));
+            claims += 1;
+        }
+        assert!(claims <= 12, "{claims} claims");
+    }
+
+    #[test]
+    fn how_long_a_late_job_is_given_back() {
+        let check = |deadline: Option<u64>, now: u64, delay_ms: u64| {
+            assert_eq!(late_ms(deadline.map(WallMs), WallMs(now)), delay_ms);
+        };
+        check(None, 50_000, 1_000);
+        check(Some(50_000), 50_000, 1_000);
+        check(Some(50_000), 53_000, 3_000);
+        check(Some(50_000), 50_000_000, 60_000);
+        // It is over for another reason.
+        check(Some(60_000), 50_000, 1_000);
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use posthaste::policy::settings::Budget;
+use posthaste::policy::Policy;
+use posthaste::policy::settings::{Breaker, Budget, Trip};
 use posthaste::{
-    Backoff, Done, Draft, Enqueued, ErrorKind, JobState, Posthaste, Retry, TimeUnits, Worker,
+    Backoff, Done, Draft, Enqueued, ErrorKind, Job, JobState, Posthaste, Retry, TimeUnits, Worker,
 };
 
 use crate::{Ping, memory, run};
@@ -163,7 +164,8 @@ fn first_attempts_bring_their_share() {
         let storm = Storm::new().await;
         let half = Budget {
             ratio: 0.5,
-            floor_per_second: 0.0,
+            // It holds one, and brings none in the time of the test.
+            floor_per_second: 0.001,
             window: Duration::from_secs(600),
         };
         let worker = storm.worker().retry_budget(half).lease(1.hours());
@@ -173,7 +175,7 @@ fn first_attempts_bring_their_share() {
         storm.hub.advance(2.secs());
         storm.settled().await;
         let summary = worker.stop().await.expect("stops");
-        assert_eq!((storm.calls(), summary.over_budget), (1_500, 500));
+        assert_eq!((storm.calls(), summary.over_budget), (1_501, 499));
     });
 }
 
@@ -195,16 +197,57 @@ fn a_few_failures_are_not_slowed_down_by_default() {
     });
 }
 
+/// One retry fails and opens the breaker; the others were claimed with it.
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_the_policy_refuses_is_not_charged() {
+    let hub = Posthaste::test().await.expect("a hub");
+    let jobs = (0..8).map(|n| Draft::new(Ping { n }).backoff(Backoff::fixed(1_000)));
+    hub.enqueue_many(jobs).await.expect("enqueued");
+    let worker = || {
+        let worker = hub.worker().concurrency(8);
+        worker.on(|_: Ping| async { Retry::because("down") })
+    };
+    let summary = worker().drain().await.expect("drains");
+    assert_eq!(summary.retried, 8);
+
+    hub.advance(2.secs());
+    let breaker = Breaker {
+        trip: Trip::Consecutive(1),
+        open_for: 1.hours(),
+        ..Breaker::default()
+    };
+    let policy = Policy::named("bank").breaker(breaker).build();
+    let one = Budget {
+        ratio: 0.0,
+        floor_per_second: 0.001,
+        ..TEN_A_SECOND
+    };
+    let worker = worker().retry_budget(one);
+    let worker = worker.policy(Ping::KIND, policy.expect("a policy"));
+    let summary = worker.drain().await.expect("drains");
+    assert_eq!((summary.retried, summary.refused), (1, 7));
+    assert_eq!(summary.over_budget, 0);
+}
+
 #[test]
 fn a_budget_that_makes_no_sense_is_refused() {
-    let error = run(async {
-        let budget = Budget {
-            ratio: 2.0,
-            ..Budget::default()
-        };
-        let worker = memory().await.worker().on(|_: Ping| async { Done });
-        let drained = worker.retry_budget(budget).drain().await;
-        drained.expect_err("refused")
-    });
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let check = |budget: Budget, said: &str| {
+        let error = run(async {
+            let worker = memory().await.worker().on(|_: Ping| async { Done });
+            let drained = worker.retry_budget(budget).drain().await;
+            drained.expect_err("refused")
+        });
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(said), "{error}");
+    };
+    let ratio = Budget {
+        ratio: 2.0,
+        ..Budget::default()
+    };
+    check(ratio, "ratio");
+    let no_floor = Budget {
+        floor_per_second: 0.0,
+        ..Budget::default()
+    };
+    check(no_floor, "put off for ever");
 }
