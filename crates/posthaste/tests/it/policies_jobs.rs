@@ -290,7 +290,8 @@ async fn a_rate_sends_few_jobs_to_and_fro() {
         to_and_fro += summary.released;
     }
     assert_eq!(attempts(&views(&jobs, &hub).await), callee.calls());
-    assert!(to_and_fro <= 5 * 32, "a drain claims once: {to_and_fro}");
+    // The paused clock runs on while the store's thread works, and every five seconds one is tried.
+    assert!(to_and_fro <= 5 * 40, "a drain claims once: {to_and_fro}");
 }
 
 #[tokio::test(start_paused = true)]
