@@ -272,8 +272,9 @@ impl Worker {
     }
 
     /// What share of each kind's attempts may be retries: a dead dependency then does not turn a
-    /// backlog into a storm. Default: one for five first attempts, and ten a second, for each kind in
-    /// each worker. (Kinds that share the handler of every kind share its budget.)
+    /// backlog into a storm. Default: one for five first attempts, and ten a second, of which ten seconds'
+    /// worth are kept, for each kind in each worker. (Kinds that share the handler of every kind share its
+    /// budget.)
     ///
     /// A retry for which nothing is left is put off, at most ten minutes at a time, with the reason as
     /// the job's error; no attempt is spent. Retries that work let others follow, so that a backlog

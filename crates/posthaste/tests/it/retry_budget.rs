@@ -12,7 +12,7 @@ use posthaste::{
 
 use crate::{Ping, memory, run};
 
-/// Ten a second, and no share of the first attempts.
+/// Ten a second, a hundred at once where there were none for long, and no share of the first attempts.
 const TEN_A_SECOND: Budget = Budget {
     ratio: 0.0,
     floor_per_second: 10.0,
@@ -108,7 +108,7 @@ fn a_backlog_that_fails_retries_at_the_budgets_rate_and_loses_no_attempt() {
             storm.settled().await;
             let retries = storm.calls() - 1_000;
             assert!(
-                retries <= 10 * second + 10,
+                retries <= 10 * second + 100,
                 "{retries} retries in {second} s"
             );
         }
