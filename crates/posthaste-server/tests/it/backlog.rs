@@ -82,6 +82,31 @@ fn whatever_brings_jobs_is_counted_and_whatever_ends_them_is_not() {
 }
 
 #[test]
+fn a_refused_repetition_did_nothing_and_what_the_first_did_stands() {
+    let server = serve(1);
+    let send = || {
+        let key = [("idempotency-key", "k")];
+        let job = br#"{"kind":"a","queue":"q"}"#;
+        server.send_with("POST", "/v1/jobs", &key, job)
+    };
+    let first = send();
+    assert_eq!(first.status, 201, "{first:?}");
+    check_busy(&send(), "1 jobs wait");
+    let lease = server.send("POST", "/v1/leases", r#"{"queues":["q"]}"#);
+    let leased = &lease.body["jobs"][0]["id"];
+    assert_eq!(*leased, first.body["jobs"][0]["id"], "{lease:?}");
+    let again = loop {
+        let answer = send();
+        if answer.status != 429 {
+            break answer;
+        }
+        thread::yield_now();
+    };
+    assert_eq!(again.status, 201, "{again:?}");
+    assert_eq!(again.body["jobs"][0]["id"], *leased, "{again:?}");
+}
+
+#[test]
 fn room_is_noticed_once_the_backlog_is_shorter() {
     let server = serve(1);
     check_taken(&server, "default", 1);

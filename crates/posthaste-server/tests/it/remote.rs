@@ -18,6 +18,8 @@ const COMMITTED: &str =
     "{\"repeated\":false,\"replies\":[{\"changed\":{\"state\":\"available\"}}]}";
 const READY: &str = "{\"store\":\"memory\",\"durability\":\"memory\",\"accepting\":true,\"problems\":[],\
     \"disk_bytes\":0,\"live_bytes\":0,\"syncs\":0,\"commits\":0}";
+const BUSY: &str =
+    r#"{"type":"busy","title":"the backlog is too long","status":429,"retry_after":"1ms"}"#;
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// What a server does with a request.
@@ -226,6 +228,24 @@ async fn what_may_have_happened_is_uncertain_whatever_comes_of_repeating_it() {
 }
 
 #[tokio::test]
+async fn what_may_have_happened_is_not_undone_by_having_no_room_for_its_repetition() {
+    const FULL: &str = r#"{"type":"disk-full","title":"the disk is filling up","status":507}"#;
+    const REUSED: &str = r#"{"type":"key-reused","title":"it was another","status":422}"#;
+    for (status, body, kind) in [
+        (429, BUSY, ErrorKind::Uncertain),
+        (507, FULL, ErrorKind::Uncertain),
+        // The store has looked at this one.
+        (422, REUSED, ErrorKind::KeyReused),
+    ] {
+        let (server, address) = Scripted::start(&[Does::HangUp, Does::Say(status, body)]);
+        let store = connect(address).await;
+        let error = commit(&store, retry(Some("k"))).await.expect_err("refused");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(server.asked().len(), 2, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn who_is_turned_away_comes_back_when_he_was_told_to() {
     const LATER: &str =
         r#"{"type":"overloaded","title":"too much","status":503,"retry_after":"20ms"}"#;
@@ -245,8 +265,6 @@ async fn who_is_turned_away_comes_back_when_he_was_told_to() {
 
 #[tokio::test]
 async fn a_refusal_of_one_thing_is_an_answer_and_not_repeated() {
-    const BUSY: &str =
-        r#"{"type":"busy","title":"the backlog is too long","status":429,"retry_after":"1ms"}"#;
     let (server, address) = Scripted::start(&[Does::Say(429, BUSY)]);
     let store = connect(address).await;
     let error = commit(&store, retry(Some("k"))).await.expect_err("busy");

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use posthaste_core::{Error, ErrorKind, Result};
+use serde::de::IgnoredAny;
 
 use super::client::{Answer, Client, Question, Verb};
 use crate::policy::settings::{Breaker, Budget, Retry, Throttle, Trip};
@@ -62,6 +63,10 @@ pub(super) async fn send(
             async move {
                 let answer = client.exchange(question.verb, request?, Duration::ZERO, || {});
                 let answer = answer.await.and_then(Answer::or_fault);
+                let answer = match answer {
+                    Ok(answer) if doubtful.load(Ordering::Relaxed) => of_all_attempts(answer),
+                    answer => answer,
+                };
                 let unknown = |error: &Error| error.kind() == ErrorKind::Uncertain;
                 doubtful.fetch_or(answer.as_ref().is_err_and(unknown), Ordering::Relaxed);
                 answer
@@ -70,6 +75,20 @@ pub(super) async fn send(
         .await;
     let doubtful = doubtful.into_inner();
     sent.map_err(|error| explained(error, client.base(), question.verb, doubtful))
+}
+
+/// This answer, where it says what became of the earlier attempts too: that of a server that has no
+/// room for new work, or that can't be read, may have come before anybody looked at the key.
+///
+/// # Errors
+/// What it says, where that is only of this attempt.
+fn of_all_attempts(answer: Answer) -> Result<Answer> {
+    match answer.read::<IgnoredAny>() {
+        Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Unavailable) => {
+            Err(error)
+        }
+        _ => Ok(answer),
+    }
 }
 
 /// What an answer says of the server. A refusal of one thing is an answer as good as any: a long
@@ -103,16 +122,11 @@ fn explained(error: PolicyError<Error>, base: &str, verb: Verb, doubtful: bool) 
     if attempts == 1 && told_before && refusal.is_none() {
         return inner;
     }
-    let kind = match inner.kind() {
-        ErrorKind::Unavailable
-        | ErrorKind::Overloaded
-        | ErrorKind::Deadline
-        | ErrorKind::Locked
-            if doubtful =>
-        {
-            ErrorKind::Uncertain
-        }
-        kind => kind,
+    let unsure = doubtful && says_nothing_of_earlier_ones(inner.kind());
+    let kind = if unsure {
+        ErrorKind::Uncertain
+    } else {
+        inner.kind()
     };
     let plural = if attempts == 1 { "" } else { "s" };
     let mut message = format!("{} ({attempts} attempt{plural}; {stop}", inner.message());
@@ -120,6 +134,9 @@ fn explained(error: PolicyError<Error>, base: &str, verb: Verb, doubtful: bool) 
         message.push_str(&format!(": {refusal}"));
     }
     message.push(')');
+    if unsure {
+        message.push_str(": an earlier attempt may have happened");
+    }
     let mut error = Error::new(kind, message);
     if let Some(next) = inner.next_step() {
         error = error.next(next);
@@ -131,6 +148,20 @@ fn explained(error: PolicyError<Error>, base: &str, verb: Verb, doubtful: bool) 
         Some(after) => error.retry_after_ms(after),
         None => error,
     }
+}
+
+/// Whether an attempt that ended so may have been turned away before anybody looked at its key: it did
+/// nothing, and what the ones before it did stands.
+const fn says_nothing_of_earlier_ones(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable
+            | ErrorKind::Overloaded
+            | ErrorKind::Deadline
+            | ErrorKind::Locked
+            | ErrorKind::Busy
+            | ErrorKind::DiskFull
+    )
 }
 
 fn not_asked(base: &str, refusal: &Refusal) -> Error {
@@ -210,6 +241,21 @@ mod tests {
         assert_eq!(of(ErrorKind::Overloaded), ErrorKind::Uncertain);
         // The store has looked at this one, and says what it is.
         assert_eq!(of(ErrorKind::KeyReused), ErrorKind::KeyReused);
+    }
+
+    #[test]
+    fn that_there_is_no_room_for_a_repetition_says_nothing_of_the_first() {
+        for kind in [ErrorKind::Busy, ErrorKind::DiskFull] {
+            let error = told(failed(kind, 2, Stop::Fatal), true);
+            assert_eq!(error.kind(), ErrorKind::Uncertain, "{kind:?}");
+            let said = "an earlier attempt may have happened";
+            assert!(error.message().ends_with(said), "{error}");
+            // When it is worth repeating is still known.
+            assert_eq!(error.retry_after(), Some(7));
+            let error = told(failed(kind, 2, Stop::Fatal), false);
+            assert_eq!(error.kind(), kind);
+            assert!(!error.message().contains(said), "{error}");
+        }
     }
 
     #[test]
