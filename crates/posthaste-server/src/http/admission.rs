@@ -12,12 +12,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use posthaste::policy::settings::{Concurrency, Limit, Queue};
 use posthaste::policy::{Context, Criticality, Policy, PolicyError, Refusal, Settings, Verdict};
-use posthaste_core::{Error, ErrorKind};
+use posthaste_core::{Error, ErrorKind, duration};
 use tokio::sync::oneshot;
 
 use super::{Served, body, context, refusal};
@@ -26,6 +26,9 @@ use super::{Served, body, context, refusal};
 pub(super) const NAME: &str = "http";
 /// When it is worth asking again, where the policy does not know.
 const AGAIN_MS: u64 = 1_000;
+
+/// The caller that vital requests wait as. No header can say that it is this one.
+const VITAL: &str = "vital";
 
 /// How a route is entered.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,7 @@ pub(super) enum Door {
     /// With a place. A request that does not say how much it matters matters so much.
     Quick(Criticality),
     /// With a place, as critical whatever it says: it ends work, or keeps it from being done twice.
+    /// It takes turns with all that only says that it is critical.
     Vital,
 }
 
@@ -52,6 +56,16 @@ impl Door {
         }
     }
 
+    /// The context that a request is let in under.
+    fn context(self, headers: &HeaderMap) -> Context {
+        let context = context::of(headers, self.tier());
+        if !matches!(self, Self::Vital) {
+            return context;
+        }
+        // Callers take turns: what says that it is critical cannot keep these waiting by its number.
+        context.criticality(Criticality::Critical).caller(VITAL)
+    }
+
     fn takes_place(self, request: &Request) -> bool {
         match self {
             Self::Open | Self::Waits => false,
@@ -61,9 +75,12 @@ impl Door {
     }
 }
 
+/// Whether a query asks to wait. A wait of no time is none, and neither is one that can't be read: it
+/// will be refused.
 fn asks_to_wait(query: Option<&str>) -> bool {
     let query = query.unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "wait")
+    let waits = |text: &str| duration::parse_ms(text).is_ok_and(|wait_ms| wait_ms > 0);
+    form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "wait" && waits(&value))
 }
 
 /// What requests are let in under where nothing else is said: up to 30 s for each, at least 64 places
@@ -87,7 +104,7 @@ pub fn admission() -> Settings {
                 waiting_max: 4_096,
                 target: Duration::from_millis(50),
                 interval: Duration::from_millis(500),
-                // Callers are not told apart.
+                // What is vital is told apart to take turns; nobody is refused for coming in numbers.
                 share: 1.0,
             },
         }),
@@ -104,10 +121,7 @@ pub(super) async fn enter(
     if matches!(door, Door::Open) {
         return next.run(request).await;
     }
-    let mut context = context::of(request.headers(), door.tier());
-    if matches!(door, Door::Vital) {
-        context = context.criticality(Criticality::Critical);
-    }
+    let context = door.context(request.headers());
     if context.is_over() {
         return turn_away(request, &context::too_late()).await;
     }
@@ -221,6 +235,8 @@ async fn turn_away(request: Request, error: &Error) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]
@@ -243,10 +259,69 @@ mod tests {
         check(may, "/v1/jobs/1", true);
         check(may, "/v1/jobs/1?waiting=1", true);
         check(may, "/v1/jobs/1?x=1&wait=1s", false);
+        check(may, "/v1/jobs/1?wait=1ms", false);
+        check(may, "/v1/jobs/1?wait=0ms", true);
+        check(may, "/v1/jobs/1?wait=0h0s", true);
+        check(may, "/v1/jobs/1?wait=soon", true);
         check(Door::Quick(Criticality::Default), "/v1/jobs?wait=1s", true);
         check(Door::Vital, "/v1/leases/settle?wait=1s", true);
         check(Door::Waits, "/v1/leases", false);
         check(Door::Open, "/livez", false);
+    }
+
+    /// Runs under `policy` when it is its turn, and notes that.
+    async fn noted(
+        policy: &Policy,
+        context: Context,
+        name: &'static str,
+        order: &RefCell<Vec<&'static str>>,
+    ) {
+        let ran = policy.with(context).run_once(async |_| {
+            order.borrow_mut().push(name);
+            Ok::<_, Infallible>(())
+        });
+        ran.await.expect("a turn");
+    }
+
+    #[tokio::test]
+    async fn what_is_vital_takes_turns_with_what_says_that_it_is_critical() {
+        let settings = Settings {
+            concurrency: Some(Concurrency {
+                limit: Limit::Static(1),
+                queue: Queue {
+                    waiting_max: 10,
+                    // Nobody is late here.
+                    target: Duration::from_secs(1_000),
+                    interval: Duration::from_secs(2_000),
+                    share: 1.0,
+                },
+            }),
+            ..Settings::default()
+        };
+        let policy = Policy::new(NAME, settings).expect("they make sense");
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            posthaste::policy::CRITICALITY_HEADER,
+            HeaderValue::from_static("critical"),
+        );
+        let stranger = || Door::Quick(Criticality::Default).context(&headers);
+        let vital = Door::Vital.context(&HeaderMap::new());
+        assert_eq!(stranger().tier(), vital.tier());
+        let order = RefCell::default();
+        let (free, freed) = oneshot::channel::<()>();
+        let holding = policy.with(Context::new()).run_once(async |_| {
+            freed.await.expect("told");
+            Ok::<_, Infallible>(())
+        });
+        let (held, (), (), (), ()) = tokio::join!(
+            holding,
+            noted(&policy, stranger(), "first", &order),
+            noted(&policy, stranger(), "second", &order),
+            noted(&policy, vital, "vital", &order),
+            async { free.send(()).expect("somebody waits") },
+        );
+        held.expect("a place");
+        assert_eq!(order.into_inner(), ["first", "vital", "second"]);
     }
 
     #[test]

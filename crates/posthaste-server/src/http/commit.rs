@@ -2,9 +2,10 @@
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use posthaste::policy::Criticality;
 use posthaste::wire;
 use posthaste_core::topic::TopicView;
-use posthaste_core::{Commit, Committed, Error, ErrorKind, Position, Result};
+use posthaste_core::{Command, Commit, Committed, Error, ErrorKind, Position, Result};
 
 use super::{Answer, Served, body, json};
 use crate::mint::Mint;
@@ -20,12 +21,28 @@ pub(super) async fn commit(State(served): State<Served>, request: Request) -> An
     check_histories(&served, named_by_cursor(&shape.commands)).await?;
     let mut mint = Mint::new()?;
     let mut commands = shape.read(&mut || mint.id())?;
-    let context = body::context(&input.parts.headers);
+    let mut context = body::context(&input.parts.headers);
+    if commands.iter().any(is_vital) {
+        // The request is critical for their sake, and not for that of what comes along.
+        context = context.criticality(Criticality::Default);
+    }
     commands
         .iter_mut()
         .for_each(|command| context.inherited_by(command));
     let committed = one(&served, Commit { key, commands }).await?;
     json(StatusCode::OK, &wire::Committed::write(&committed)?)
+}
+
+/// Whether a command ends work or keeps it alive: it is sent as critical, whatever the work matters.
+const fn is_vital(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Settle { .. }
+            | Command::SettleEvents { .. }
+            | Command::Heartbeat { .. }
+            | Command::Beat { .. }
+            | Command::Leave { .. }
+    )
 }
 
 /// The topics and positions of the kept events that commands name by cursors.

@@ -7,11 +7,14 @@ use std::time::Duration;
 use posthaste::policy::settings::{Concurrency, Limit, Queue};
 use posthaste::policy::{Context, Criticality, Policy, Settings};
 use posthaste_server::server::Limits;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 use crate::client::{Answer, Server};
 use crate::watched::Watched;
+
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// A server with one place, and room for so many that wait for it.
 struct Narrow {
@@ -139,6 +142,8 @@ fn whoever_asks_whether_it_lives_is_answered_while_all_else_is_turned_away() {
     assert_eq!(lease.status, 200, "{lease:?}");
     let absent = "/v1/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
     assert_eq!(server.send("GET", absent, "").status, 503);
+    let at_once = server.send("GET", &format!("{absent}?wait=0ms"), "");
+    assert_eq!(at_once.status, 503, "no time is no wait: {at_once:?}");
     let waiting = server.send("GET", &format!("{absent}?wait=1s"), "");
     assert_eq!(waiting.status, 404, "{waiting:?}");
     narrow.free(holding);
@@ -354,6 +359,49 @@ fn a_wait_is_cut_to_the_time_that_is_left() {
             assert_eq!(answer.status, 200, "{answer:?}");
         }
     });
+}
+
+/// The metadata of a job that a request commits along with `command`, and as critical.
+fn metadata_beside(server: &Server, command: &Value) -> Value {
+    let headers = [
+        ("posthaste-criticality", "critical"),
+        ("traceparent", TRACE),
+    ];
+    let commit = json!({"commands": [command, {"enqueue": {"kind": "b"}}]}).to_string();
+    let answer = server.send_with("POST", "/v1/commit", &headers, commit.as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let id = &answer.body["replies"][1]["enqueued"]["id"];
+    let job = format!("/v1/jobs/{}", id.as_str().expect("an id"));
+    server.send("GET", &job, "").body["metadata"].clone()
+}
+
+#[test]
+fn what_comes_along_with_a_settle_does_not_become_critical_by_it() {
+    let server = Server::start();
+    let publish = json!({"publish": {"topic": "t", "events": [{"type": "a"}]}});
+    assert_eq!(
+        metadata_beside(&server, &publish),
+        json!({"criticality": "critical", "traceparent": TRACE}),
+        "nothing is settled"
+    );
+
+    server.enqueue(r#"{"kind":"a","queue":"q"}"#);
+    let lease = server.send("POST", "/v1/leases", r#"{"queues":["q"]}"#);
+    let job = &lease.body["jobs"][0];
+    let settle = json!({"settle":
+        {"id": job["id"], "token": job["token"], "outcome": "completed"}});
+
+    let made = server.send("PUT", "/v1/groups/t/g", r#"{"from":"earliest"}"#);
+    assert_eq!(made.status, 200, "{made:?}");
+    let lease = server.send("POST", "/v1/groups/t/g/lease", r#"{"lease":"1h"}"#);
+    let settle_events = json!({"settle_events":
+        {"topic": "t", "group": "g", "token": lease.body["token"],
+         "events": [{"position": 0, "outcome": "done"}]}});
+
+    for settle in [settle, settle_events] {
+        let metadata = metadata_beside(&server, &settle);
+        assert_eq!(metadata, json!({"traceparent": TRACE}), "{settle}");
+    }
 }
 
 #[test]
