@@ -2,7 +2,11 @@
 //!
 //! The lower tiers are refused first. Work that is under way can always be ended: nothing here looks
 //! at a settle, whatever is committed with it. The figures are asked of the store ten times a second
-//! at most, and what was let in since is added to them, so that no enqueue waits for a count.
+//! at most and by one request at a time, and what was let in since is added to them, so that no enqueue
+//! waits for a count. Where nothing is measured by them they are not asked for.
+//!
+//! It refuses to know idempotency keys: a repetition may be refused whose first request was taken. What
+//! a refusal says is that this request did nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +14,7 @@ use std::time::{Duration, Instant};
 use posthaste::policy::{Context, Criticality};
 use posthaste_core::view::Health;
 use posthaste_core::{Command, Error, ErrorKind, JobState, Result, Store};
+use tokio::sync::OwnedMutexGuard;
 
 /// How long figures are believed.
 const FRESH: Duration = Duration::from_millis(100);
@@ -44,13 +49,16 @@ const fn reserves(tier: Criticality) -> u64 {
 pub(super) struct Pressure {
     backlog_max: Option<u64>,
     seen: Arc<Mutex<Seen>>,
+    /// Held by the one who asks for figures; given back where its request is dropped.
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The figures, as they were last seen.
 #[derive(Debug, Default)]
 struct Seen {
     at: Option<Instant>,
-    asking: bool,
+    /// When they could not be had, and why.
+    failed: Option<(Instant, Error)>,
     /// Jobs that are ready or wait for their next attempt.
     waiting: u64,
     /// Let in since the server began.
@@ -60,6 +68,21 @@ struct Seen {
     /// Free bytes of the disk.
     free: Option<u64>,
     reserve: u64,
+}
+
+impl Seen {
+    fn age(&self) -> Duration {
+        self.at.map_or(Duration::MAX, |at| at.elapsed())
+    }
+
+    /// What came of asking for whoever has waited for it since `came`.
+    fn told_since(&self, came: Instant) -> Option<Result<()>> {
+        if self.age() < USABLE {
+            return Some(Ok(()));
+        }
+        let (at, error) = self.failed.as_ref()?;
+        (*at >= came).then(|| Err(error.clone()))
+    }
 }
 
 /// How much a commit brings.
@@ -98,7 +121,7 @@ impl Pressure {
     pub(super) fn new(backlog_max: Option<u64>) -> Self {
         Self {
             backlog_max,
-            seen: Arc::default(),
+            ..Self::default()
         }
     }
 
@@ -116,11 +139,15 @@ impl Pressure {
         if brings.jobs == 0 && !brings.events {
             return Ok(());
         }
-        self.refresh(store).await?;
         let tier = Context::current().tier();
+        let most = self.backlog_max.filter(|_| brings.jobs > 0);
+        if most.is_none() && reserves(tier) == 0 {
+            return Ok(());
+        }
+        self.refresh(store).await?;
         let mut seen = self.seen();
         check_disk(&seen, tier)?;
-        if let Some(most) = self.backlog_max.filter(|_| brings.jobs > 0) {
+        if let Some(most) = most {
             // What was let in while the figures were on their way may be in them or not: it counts
             // as if it were not.
             let waiting = seen.waiting + (seen.let_in - seen.let_in_before);
@@ -131,34 +158,36 @@ impl Pressure {
     }
 
     /// Figures that are somewhat old are gone by while newer ones are asked for; those that are too
-    /// old are waited for.
+    /// old are waited for. Whoever waits while another one asks is told what that one was.
     async fn refresh(&self, store: &Arc<dyn Store>) -> Result<()> {
-        let age = {
-            let mut seen = self.seen();
-            let age = seen.at.map_or(Duration::MAX, |at| at.elapsed());
-            if age < FRESH || (age < USABLE && seen.asking) {
-                return Ok(());
-            }
-            seen.asking = true;
-            age
-        };
-        let asking = self.clone().ask(Arc::clone(store));
-        if age < USABLE {
-            tokio::spawn(asking);
+        let came = Instant::now();
+        let age = self.seen().age();
+        if age < FRESH {
             return Ok(());
         }
-        asking.await
+        let asking = Arc::clone(&self.asking);
+        if age < USABLE {
+            if let Ok(turn) = asking.try_lock_owned() {
+                tokio::spawn(self.clone().ask(Arc::clone(store), turn));
+            }
+            return Ok(());
+        }
+        let turn = asking.lock_owned().await;
+        let told = self.seen().told_since(came);
+        match told {
+            Some(told) => told,
+            None => self.clone().ask(Arc::clone(store), turn).await,
+        }
     }
 
-    async fn ask(self, store: Arc<dyn Store>) -> Result<()> {
+    /// Asks for figures, and holds the turn until they are there.
+    async fn ask(self, store: Arc<dyn Store>, _turn: OwnedMutexGuard<()>) -> Result<()> {
         let before = self.seen().let_in;
         let figures = self.figures(&*store).await;
         let mut seen = self.seen();
-        seen.asking = false;
-        let (waiting, health) = figures?;
-        if before < seen.let_in_before {
-            return Ok(()); // newer ones came first
-        }
+        let (waiting, health) = figures.inspect_err(|error| {
+            seen.failed = Some((Instant::now(), error.clone()));
+        })?;
         seen.at = Some(Instant::now());
         seen.waiting = waiting;
         seen.let_in_before = before;
@@ -213,7 +242,66 @@ fn check_disk(seen: &Seen, tier: Criticality) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use posthaste_core::TopicName;
+    use posthaste_log::{Location, Log, Options};
+
     use super::*;
+
+    fn store() -> Arc<dyn Store> {
+        Arc::new(Log::open(Options::new(Location::Memory)).expect("a store"))
+    }
+
+    /// What two are told who need figures while a third one's ask `brings` some, and how many wait then.
+    async fn told(brings: impl FnOnce(&mut Seen)) -> (Result<()>, Result<()>, u64) {
+        let (pressure, store) = (Pressure::new(Some(10)), store());
+        let turn = Arc::clone(&pressure.asking).lock_owned().await;
+        let brought = async {
+            brings(&mut pressure.seen());
+            drop(turn);
+        };
+        let (first, second, ()) =
+            tokio::join!(pressure.refresh(&store), pressure.refresh(&store), brought);
+        let waiting = pressure.seen().waiting;
+        (first, second, waiting)
+    }
+
+    #[tokio::test]
+    async fn who_waits_while_another_one_asks_does_not_ask_again() {
+        // Not old before the two have looked, however slow they are.
+        let at = Instant::now() + Duration::from_secs(600);
+        let figures = told(|seen| {
+            seen.at = Some(at);
+            seen.waiting = 7;
+        });
+        // An empty store would say that none wait, and would not fail.
+        assert_eq!(figures.await, (Ok(()), Ok(()), 7));
+        let error = Error::new(ErrorKind::Io, "so");
+        let failure = told(|seen| seen.failed = Some((at, error.clone())));
+        assert_eq!(failure.await, (Err(error.clone()), Err(error.clone()), 0));
+        let before = told(|_| {});
+        assert_eq!(before.await, (Ok(()), Ok(()), 0), "nothing came: they ask");
+    }
+
+    #[tokio::test]
+    async fn figures_that_nothing_is_measured_by_are_not_asked_for() {
+        async fn check(backlog_max: Option<u64>, tier: Criticality, asks: bool) {
+            let (pressure, store) = (Pressure::new(backlog_max), store());
+            let events = [Command::Publish {
+                topic: TopicName::new("t").expect("a name"),
+                events: Vec::new(),
+            }];
+            let let_in = pressure.let_in(&store, &events);
+            let let_in = Context::new().criticality(tier).scope(let_in).await;
+            let_in.expect("taken");
+            let asked = pressure.seen().at.is_some();
+            assert_eq!(asked, asks, "{backlog_max:?} {tier}");
+        }
+        check(None, Criticality::Critical, false).await;
+        check(None, Criticality::Default, false).await;
+        check(Some(10), Criticality::Default, false).await;
+        check(None, Criticality::Batch, true).await;
+        check(None, Criticality::BestEffort, true).await;
+    }
 
     #[test]
     fn the_lower_tiers_are_refused_at_a_shorter_backlog() {
