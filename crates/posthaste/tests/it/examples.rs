@@ -49,6 +49,11 @@ fn no_example_is_left_out() {
             .file_stem()
             .and_then(|name| name.to_str())
             .expect("a name");
-        assert!(NAMES.contains(&name), "{name} is not run by the tests");
+        // That of a server is built with the crate of the server, and takes most of a minute.
+        let of_a_server = name == "survival";
+        assert!(
+            of_a_server || NAMES.contains(&name),
+            "{name} is not run by the tests"
+        );
     }
 }
