@@ -378,7 +378,7 @@ fn metadata_beside(server: &Server, command: &Value) -> Value {
 #[test]
 fn what_comes_along_with_a_settle_does_not_become_critical_by_it() {
     let server = Server::start();
-    let publish = json!({"publish": {"topic": "t", "events": [{"type": "a"}]}});
+    let publish = json!({"publish": {"topic": "t", "events": [{"type": "a", "data": 1}]}});
     assert_eq!(
         metadata_beside(&server, &publish),
         json!({"criticality": "critical", "traceparent": TRACE}),

@@ -43,12 +43,16 @@ fn jobs_and_events_inherit_from_the_headers_what_they_do_not_say() {
     );
 
     let commands = r#"{"commands":[{"enqueue":{"kind":"c"}},
-        {"publish":{"topic":"orders","events":[{"type":"placed"}]}}]}"#;
+        {"publish":{"topic":"orders","events":[{"type":"placed","data":1}]}}]}"#;
     let committed = post(&server, "/v1/commit", commands);
     let third = job(&server, &committed["replies"][0]["enqueued"]["id"]);
     assert_eq!(third["metadata"], inherited, "{committed}");
 
-    post(&server, "/v1/topics/orders/events", r#"{"type":"placed"}"#);
+    post(
+        &server,
+        "/v1/topics/orders/events",
+        r#"{"type":"placed","payload":1}"#,
+    );
     let events = server.send("GET", "/v1/topics/orders/events", "").body;
     let events = events["events"].as_array().expect("events").clone();
     assert_eq!(events.len(), 2);
@@ -62,7 +66,7 @@ fn jobs_and_events_inherit_from_the_headers_what_they_do_not_say() {
     let later = post(
         &server,
         "/v1/topics/orders/events?delay=1h",
-        r#"{"type":"placed"}"#,
+        r#"{"type":"placed","payload":1}"#,
     );
     assert_eq!(job(&server, &later["jobs"][0]["id"])["metadata"], inherited);
 }
