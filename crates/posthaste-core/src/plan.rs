@@ -207,7 +207,7 @@ pub struct Plan {
 ///
 /// # Errors
 /// `Invalid` for figures that can't be, and where more than
-/// [`PLAN_WORKERS_MAX`](crate::limits::PLAN_WORKERS_MAX) workers would be needed.
+/// [`PLAN_WORKERS_MAX`] workers would be needed.
 pub fn plan(load: &Load) -> Result<Plan> {
     load.check()?;
     let offered = load.offered();

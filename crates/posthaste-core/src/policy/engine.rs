@@ -5,169 +5,25 @@
 //! order is told by [`order`](super::order). Whoever runs it holds it alone, so that nothing here is
 //! shared; and whatever was admitted must end, be it [dropped](Ended::Dropped).
 
+mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::breaker::{self, Breaker};
+use super::breaker::Breaker;
 use super::budget::Budget;
 use super::chaos::Chaos;
-use super::criticality::Criticality;
 use super::gate::{Arrived, Gate, Place, Ticket};
 use super::hedge::Hedge;
-use super::pause::Pauses;
 use super::rate::Rate;
 use super::refusal::{Refusal, Stop};
-use super::settings::{self, Concurrency, Fault, Limit, Settings};
+use super::settings::{self, Concurrency, Limit, Settings};
 use super::throttle::Throttle;
 use super::verdict::{Ended, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::{MonoNs, ns};
-
-/// What is known of a call when it begins.
-#[derive(Clone, Debug, Default)]
-pub struct Ask {
-    /// How much it matters.
-    pub tier: Criticality,
-    /// Who calls, as a number: those of one caller wait in one line.
-    pub caller: u64,
-    /// When the time of what it works for ends.
-    pub deadline: Option<MonoNs>,
-    /// Whether repeating it is safe.
-    pub idempotent: bool,
-    /// What chaos rules know it by.
-    pub tag: Option<Arc<str>>,
-}
-
-/// A call under way.
-#[derive(Clone, Debug)]
-pub struct Call {
-    ask: Ask,
-    deadline: Option<MonoNs>,
-    made: u32,
-    pauses: Pauses,
-}
-
-impl Call {
-    /// A call that has not begun.
-    #[inline]
-    #[must_use]
-    pub const fn new(ask: Ask) -> Self {
-        Self {
-            deadline: ask.deadline,
-            ask,
-            made: 0,
-            pauses: Pauses::new(),
-        }
-    }
-
-    /// When its time ends.
-    #[must_use]
-    #[inline]
-    pub const fn deadline(&self) -> Option<MonoNs> {
-        self.deadline
-    }
-
-    /// How many attempts have ended or were hedges.
-    #[must_use]
-    #[inline]
-    pub const fn made(&self) -> u32 {
-        self.made
-    }
-}
-
-/// Leave for one attempt. It must be given back with [`Engine::ended`].
-#[derive(Clone, Copy, Debug)]
-#[must_use = "a permit that never ends holds its place for ever"]
-pub struct Permit {
-    started: MonoNs,
-    must_end: Option<MonoNs>,
-    tier: Criticality,
-    place: Option<Place>,
-    pass: Option<breaker::Pass>,
-    fault: Option<(u16, Fault)>,
-}
-
-impl Permit {
-    /// When the attempt was admitted.
-    #[must_use]
-    #[inline]
-    pub const fn started(&self) -> MonoNs {
-        self.started
-    }
-
-    /// When the attempt has to be given up.
-    #[must_use]
-    #[inline]
-    pub const fn must_end(&self) -> Option<MonoNs> {
-        self.must_end
-    }
-
-    /// The fault to inject, and the place of the rule that says so.
-    #[must_use]
-    #[inline]
-    pub const fn fault(&self) -> Option<(u16, Fault)> {
-        self.fault
-    }
-}
-
-/// What becomes of an attempt that wants to start.
-#[derive(Clone, Copy, Debug)]
-#[must_use]
-pub enum Admit {
-    /// It starts.
-    Run(Permit),
-    /// It waits: the answer comes from [`Engine::next`], and a place from there is taken with
-    /// [`Engine::enter`].
-    Wait(Ticket),
-    /// It is not made.
-    Refused(Refusal),
-}
-
-/// What comes after an attempt.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[must_use]
-pub enum Next {
-    /// Nothing: it worked, or nobody waits for it any more.
-    Done,
-    /// Another one, at this instant. It has been charged.
-    Retry {
-        /// When.
-        at: MonoNs,
-    },
-    /// Nothing, and why not another one.
-    Stop(Stop),
-}
-
-/// How often what was decided, since the policy was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Calls that began.
-    pub calls: u64,
-    /// Attempts that started, hedges among them.
-    pub attempts: u64,
-    /// Attempts that worked.
-    pub ok: u64,
-    /// Attempts that failed.
-    pub failed: u64,
-    /// Attempts that the callee refused.
-    pub throttled: u64,
-    /// Attempts that took too long.
-    pub timed_out: u64,
-    /// Attempts that were dropped before they ended.
-    pub dropped: u64,
-    /// Retries decided.
-    pub retries: u64,
-    /// Hedges decided.
-    pub hedges: u64,
-    /// Attempts not started, by [`Refusal::index`].
-    pub refused: [u64; Refusal::SLUGS.len()],
-    /// Calls not repeated, by [`Stop::index`].
-    pub stopped: [u64; Stop::SLUGS.len()],
-}
+pub use terms::{Admit, Ask, Call, Counts, Next, Permit};
 
 /// The machines of one policy.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! A form starts from a preset (`policy = "default"`), and what it says changes that: a strategy is a
 //! table with its fields, `true` for its defaults, or `false` for without. Durations are text
 //! (`"300ms"`). A name that is not known is refused. The names are those of
-//! [`Settings`](posthaste_core::policy::Settings).
+//! [`Settings`].
 //!
 //! ```
 //! use posthaste::policy::form::PolicyForm;

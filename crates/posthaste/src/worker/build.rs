@@ -244,7 +244,7 @@ impl Worker {
     /// For the breaker a retry, a panic and a timeout are failures, a job that its handler declares dead
     /// is one whose callee is well, and every other end is a success. An attempt says nothing where its
     /// payload could not be read, its job was called off, or a policy *inside* the handler refused.
-    /// An attempt is given up when the [time](Cx::context) that its job has left is over.
+    /// An attempt is given up when the [time](crate::Cx::context) that its job has left is over.
     ///
     /// The policy may be shared: with other workers, and with whatever else calls the same callee.
     ///

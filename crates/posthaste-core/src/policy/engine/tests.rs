@@ -1,9 +1,10 @@
 //! Many calls at once, in every order that their lives allow, under every mix of strategies, with
 //! other settings in the middle.
 
+use super::super::criticality::Criticality;
 use super::super::rig::{Chance, MS, SECOND};
 use super::super::settings::{
-    Breaker, Budget, ChaosRule, Hedge, Queue, Rate, Retry, Throttle as ThrottleSet, Trip,
+    Breaker, Budget, ChaosRule, Fault, Hedge, Queue, Rate, Retry, Throttle as ThrottleSet, Trip,
 };
 use super::*;
 
