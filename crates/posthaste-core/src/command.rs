@@ -151,6 +151,22 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it ends work, or keeps it alive: to turn it away would make more work, however little
+    /// that work matters. What is sent with it is sent as critical, and does not become so by it.
+    #[must_use]
+    pub const fn is_vital(&self) -> bool {
+        matches!(
+            self,
+            Self::Settle { .. }
+                | Self::SettleEvents { .. }
+                | Self::Heartbeat { .. }
+                | Self::Beat { .. }
+                | Self::Leave { .. }
+        )
+    }
+}
+
 /// What to change of a waiting or dead job; `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Edit {

@@ -22,7 +22,7 @@ pub(super) async fn commit(State(served): State<Served>, request: Request) -> An
     let mut mint = Mint::new()?;
     let mut commands = shape.read(&mut || mint.id())?;
     let mut context = body::context(&input.parts.headers);
-    if commands.iter().any(is_vital) {
+    if commands.iter().any(Command::is_vital) {
         // The request is critical for their sake, and not for that of what comes along.
         context = context.criticality(Criticality::Default);
     }
@@ -31,18 +31,6 @@ pub(super) async fn commit(State(served): State<Served>, request: Request) -> An
         .for_each(|command| context.inherited_by(command));
     let committed = one(&served, Commit { key, commands }).await?;
     json(StatusCode::OK, &wire::Committed::write(&committed)?)
-}
-
-/// Whether a command ends work or keeps it alive: it is sent as critical, whatever the work matters.
-const fn is_vital(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Settle { .. }
-            | Command::SettleEvents { .. }
-            | Command::Heartbeat { .. }
-            | Command::Beat { .. }
-            | Command::Leave { .. }
-    )
 }
 
 /// The topics and positions of the kept events that commands name by cursors.

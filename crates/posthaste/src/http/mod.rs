@@ -159,7 +159,7 @@ async fn mixed(client: &Client, commit: &Commit) -> Result<Result<Committed>> {
     let key = commit.key.as_ref().map(|key| &*key.key);
     let path = "/v1/commit";
     let question = Question::post(path, body).keyed(key);
-    let answer = client.send(question.vital(ends_work(commit)));
+    let answer = client.send(question.vital(commit.commands.iter().any(Command::is_vital)));
     match answer.await?.read::<wire::Committed>() {
         Ok(committed) => committed.read().map(Ok),
         Err(error) if is_refusal(&error) => Ok(Err(error)),
@@ -209,20 +209,6 @@ impl Shape {
             _ => Self::Mixed,
         }
     }
-}
-
-/// Whether a commit ends work, or keeps it alive: what comes with that matters as much.
-fn ends_work(commit: &Commit) -> bool {
-    commit.commands.iter().any(|command| {
-        matches!(
-            command,
-            Command::Settle { .. }
-                | Command::SettleEvents { .. }
-                | Command::Heartbeat { .. }
-                | Command::Beat { .. }
-                | Command::Leave { .. }
-        )
-    })
 }
 
 /// Whether the server refused the request and did nothing, as opposed to not knowing.

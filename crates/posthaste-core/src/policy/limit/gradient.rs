@@ -31,8 +31,9 @@ const FALL_FIRST: f64 = 0.05;
 const LOSS: f64 = 0.02;
 /// What a window with losses, or one that is too slow, leaves of the limit at least.
 const FALL: f64 = 0.8;
-/// What is usual is looked for again after so long under pressure, the first time sooner.
+/// What is usual is looked for again after so long under pressure, for the first time.
 const PRESSED_FIRST_NS: u64 = 1_000_000_000;
+/// And so long after that.
 const PRESSED_NS: u64 = 10_000_000_000;
 /// And sooner, where it has moved and no look has found it to be so since.
 const PRESSED_AGAIN_NS: u64 = 1_000_000_000;
